@@ -81,3 +81,4 @@
 //! | foreign line | a line of authorized_keys that is not ours |
 
 pub mod keys;
+pub mod trust;
