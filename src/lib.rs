@@ -81,4 +81,5 @@
 //! | foreign line | a line of authorized_keys that is not ours |
 
 pub mod keys;
+pub mod sync;
 pub mod trust;
