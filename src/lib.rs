@@ -83,3 +83,4 @@
 pub mod keys;
 pub mod sync;
 pub mod trust;
+pub mod wire;

@@ -1,0 +1,25 @@
+//! What an instance says of itself, and when it is to speak next.
+
+use super::Status;
+use serde::{Deserialize, Serialize};
+
+/// `POST /v1/agent/heartbeat`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HeartbeatRequest {
+    /// The agent's run id.
+    pub run: String,
+    /// The same object that `sshkeyd status --json` prints.
+    pub status: Status,
+    /// True in the last heartbeat of a clean stop: the instance is `offline` at once.
+    #[serde(default)]
+    pub stopping: bool,
+}
+
+/// The answer to a heartbeat.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HeartbeatAnswer {
+    /// Seconds until the next one is due.
+    pub next_in: u64,
+    /// The account's revision now.
+    pub revision: u64,
+}

@@ -1,0 +1,61 @@
+//! Instances as the account's owner sees them.
+
+use super::Status;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// `POST /v1/instances`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NewInstance {
+    /// What the owner calls it.
+    pub label: String,
+}
+
+/// The answer: 201.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NewInstanceAnswer {
+    /// The instance's id.
+    pub id: i64,
+    /// Its label.
+    pub label: String,
+    /// `skd_enr_….SHA256:…`: one use, one day; only here.
+    pub enroll_token: String,
+    /// The line that starts an agent with that token.
+    pub install: String,
+}
+
+/// How lately an instance has been heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InstanceState {
+    /// A held query, or a heartbeat within two intervals.
+    Live,
+    /// A heartbeat within ten intervals.
+    Stale,
+    /// Longer ago than that, or it said that it stops.
+    Offline,
+    /// No agent has enrolled yet.
+    Never,
+}
+
+/// One instance of a listing.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Instance {
+    /// The instance's id.
+    pub id: i64,
+    /// Its label.
+    pub label: String,
+    /// How lately it was heard.
+    pub state: InstanceState,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last heard; for an offline one, since when it is.
+    pub last_seen: Option<Timestamp>,
+    /// What its host calls itself.
+    #[serde(default)]
+    pub hostname: String,
+    /// The revision that its last status names.
+    pub revision: Option<u64>,
+    /// Its last status: the tenant's words.
+    pub status: Option<Status>,
+}
