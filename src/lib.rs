@@ -82,5 +82,6 @@
 
 pub mod keys;
 pub mod sync;
+pub mod sys;
 pub mod trust;
 pub mod wire;
