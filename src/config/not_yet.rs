@@ -1,0 +1,79 @@
+//! What the interface names and this version does not do: a fault, so that nothing looks done.
+//!
+//! One row a key: the value, what it may be all the same (what this version does anyway), and what
+//! is not done. A feature that is built takes its row out.
+
+use super::check::Check;
+use super::raw;
+use serde_spanned::Spanned;
+
+impl Check<'_> {
+    /// The keys of the agent's file, but for sources and targets.
+    pub(super) fn not_yet_agent(&mut self, file: &raw::AgentFile) {
+        let sshd = file.sshd.as_ref().map(Spanned::get_ref);
+        let certificates = file.certificates.as_ref().map(Spanned::get_ref);
+        let sessions = file.sessions.as_ref().map(Spanned::get_ref);
+        if let Some(raw) = sshd {
+            self.not_yet(&raw.manage, |on| !on, "write sshd's configuration");
+        }
+        if let Some(raw) = certificates {
+            self.not_yet(&raw.user_ca, |on| !on, "handle user certificates");
+            self.not_yet(&raw.host_certificates, |on| !on, "handle host certificates");
+            self.not_yet(
+                &raw.directory,
+                |_| false,
+                "use a directory for certificates",
+            );
+            self.not_yet(&raw.drop_in, |_| false, "write sshd's configuration");
+            self.not_yet(&raw.reload, |_| false, "reload sshd");
+            self.not_yet(&raw.merge_revoked, |_| false, "write RevokedKeys");
+        }
+        if let Some(raw) = sessions {
+            self.not_yet(&raw.report, |on| !on, "report sessions");
+            self.not_yet(&raw.end_on_revoke, |word| word == "never", "end sessions");
+            self.not_yet(&raw.auth_log, |_| false, "read sshd's log");
+        }
+    }
+
+    /// The keys of a source.
+    pub(super) fn not_yet_source(&mut self, raw: &raw::Source) {
+        self.not_yet(&raw.vast, |_| false, "know vast sources");
+        self.not_yet(&raw.http, |_| false, "know http sources");
+    }
+
+    /// The keys of a target.
+    pub(super) fn not_yet_target(&mut self, raw: &raw::Target) {
+        self.not_yet(
+            &raw.method,
+            |word| !matches!(word.as_str(), "own-file" | "command"),
+            "know another method than \"block\"",
+        );
+        self.not_yet(&raw.danger_in_place, |on| !on, "write in place");
+    }
+
+    /// The keys of the service's file.
+    pub(super) fn not_yet_server(&mut self, raw: &raw::Server) {
+        self.not_yet(&raw.database, |url| !is_postgres(url), "know PostgreSQL");
+        self.not_yet(&raw.trusted_proxies, Vec::is_empty, "believe any proxy");
+        self.not_yet(&raw.sign_up, |on| !on, "let people sign up");
+        self.not_yet(
+            &raw.session_lifetime,
+            |text| text == "7d",
+            "know another lifetime than \"7d\"",
+        );
+        self.not_yet(&raw.reveal_api_keys, |on| !on, "reveal API keys");
+        self.not_yet(&raw.install_dir, |_| false, "serve an install script");
+    }
+
+    fn not_yet<T>(&mut self, value: &raw::Value<T>, done: fn(&T) -> bool, does: &str) {
+        if let Some(value) = value.as_ref().filter(|value| !done(value.get_ref())) {
+            let what = format!("this version does not {does} yet");
+            self.fault(&value.span(), what, "remove it");
+        }
+    }
+}
+
+/// Whether the database is one that this version does not know.
+pub(super) fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
+}

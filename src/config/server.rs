@@ -1,0 +1,154 @@
+//! `server.toml`, checked: what the account key service is told to do.
+
+use super::check::Check;
+use super::not_yet::is_postgres;
+use super::raw;
+use super::recover::ROOT;
+use super::source::is;
+use serde_spanned::Spanned;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
+use std::path::PathBuf;
+
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8022);
+const DATABASE: &str = "/var/lib/sshkeyd-server/sshkeyd.db";
+const SECRETS_DIR: &str = "/var/lib/sshkeyd-server/secrets";
+/// Requests that may be held at a time; more are told to come again.
+const MAX_HELD: usize = 10_000;
+
+/// The service's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The address that clients use, without slashes at its end.
+    pub public_url: String,
+    /// The SQLite file.
+    pub database: PathBuf,
+    /// The sealing key and the snapshot signing key.
+    pub secrets_dir: PathBuf,
+    /// The certificate; none when it speaks plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// Plain HTTP off loopback is wanted.
+    pub danger_plaintext: bool,
+    /// Blocking queries held at a time.
+    pub max_held: usize,
+}
+
+/// `tls.…`, both files there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate chain, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+}
+
+impl Check<'_> {
+    /// The whole file; none where anything is at fault.
+    pub(super) fn server(&mut self, file: &raw::ServerFile) -> Option<ServerConfig> {
+        let Some(server) = &file.server else {
+            self.missing(
+                &ROOT,
+                "server",
+                "no [server]",
+                "write it anew from the example",
+            );
+            return None;
+        };
+        let (at, raw) = (server.span(), server.get_ref());
+        self.not_yet_server(raw);
+        let listen = match &raw.listen {
+            Some(value) => self.socket_address(value, value.get_ref(), ""),
+            None => Some(LISTEN),
+        };
+        let public_url = match &raw.public_url {
+            Some(value) => self.url(value),
+            None => {
+                let todo = "give the address that clients use: public-url = \"https://…\"";
+                self.missing(&at, "public-url", "no public-url", todo);
+                None
+            }
+        };
+        let database = self.database(raw);
+        let secrets_dir = self.path_or(&raw.secrets_dir, SECRETS_DIR);
+        let tls = self.tls(raw);
+        let config = ServerConfig {
+            listen: listen?,
+            public_url: public_url?,
+            database: database?,
+            secrets_dir: secrets_dir?,
+            tls: tls?,
+            danger_plaintext: is(&raw.danger_plaintext),
+            max_held: MAX_HELD,
+        };
+        Some(config)
+    }
+
+    /// Off loopback only with TLS, or when plain HTTP is asked for by its dangerous name.
+    pub(super) fn plaintext(&mut self, file: &raw::ServerFile) {
+        let Some(raw) = file.server.as_ref().map(Spanned::get_ref) else {
+            return;
+        };
+        let Some(listen) = &raw.listen else {
+            return;
+        };
+        let Ok(address) = listen.get_ref().parse::<SocketAddr>() else {
+            return;
+        };
+        let guarded = raw.tls.is_some() || is(&raw.danger_plaintext);
+        let cut = ["tls", "danger-plaintext"];
+        if !address.ip().is_loopback()
+            && !guarded
+            && !cut.iter().any(|key| self.cut.had_anywhere(key))
+        {
+            let what = format!("{address} is not loopback, and there is no TLS");
+            let todo = "give tls.certificate and tls.key, or danger-plaintext = true";
+            self.fault(&listen.span(), what, todo);
+        }
+    }
+
+    fn database(&mut self, raw: &raw::Server) -> Option<PathBuf> {
+        let Some(value) = &raw.database else {
+            return Some(PathBuf::from(DATABASE));
+        };
+        let text = value.get_ref();
+        if is_postgres(text) {
+            return None;
+        }
+        let path = text
+            .strip_prefix("sqlite:")
+            .filter(|path| path.starts_with('/'));
+        if path.is_none_or(|path| path.starts_with("//") || path.ends_with('/')) {
+            // A database's address may hold a password.
+            self.fault(&value.span(), "not a database", "write \"sqlite:/PATH\"");
+            return None;
+        }
+        path.map(PathBuf::from)
+    }
+
+    /// Both files or none; the inner option is that of the configuration.
+    fn tls(&mut self, raw: &raw::Server) -> Option<Option<TlsFiles>> {
+        let Some(tls) = &raw.tls else {
+            return Some(None);
+        };
+        let (at, raw) = (tls.span(), tls.get_ref());
+        let certificate = self.tls_file(&raw.certificate, &at, "certificate");
+        let key = self.tls_file(&raw.key, &at, "key");
+        Some(Some(TlsFiles {
+            certificate: certificate?,
+            key: key?,
+        }))
+    }
+
+    fn tls_file(&mut self, value: &raw::Text, at: &Range<usize>, key: &str) -> Option<PathBuf> {
+        match value {
+            Some(value) => self.existing(value),
+            None => {
+                let what = format!("tls without tls.{key}");
+                self.missing(at, key, &what, "give both tls.certificate and tls.key");
+                None
+            }
+        }
+    }
+}
