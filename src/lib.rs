@@ -80,6 +80,7 @@
 //! | condition | something that is wrong, by a fixed name, with what to do about it |
 //! | foreign line | a line of authorized_keys that is not ours |
 
+pub mod client;
 pub mod config;
 pub mod keys;
 pub mod sync;
