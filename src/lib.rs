@@ -83,6 +83,7 @@
 pub mod client;
 pub mod config;
 pub mod keys;
+pub mod sources;
 pub mod sync;
 pub mod sys;
 pub mod trust;

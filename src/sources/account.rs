@@ -1,0 +1,385 @@
+//! The account key service as a source: a query that waits, judged, kept, in force.
+//!
+//! One path for fetch, poll and subscription: a blocking query with the ETag of what is held. Every
+//! answer passes `judge`; a list is on the disk, with its floor and its signers, before anybody
+//! hears of it.
+
+mod report;
+mod session;
+
+use super::enrolment::Enroller;
+use super::identity::HostMarks;
+use super::judge::{Judged, Pins, judge};
+use super::last_good::{LastGood, SignedPart};
+use super::state::Publisher;
+use crate::client::{Api, ClientError, Fetched, Http, HttpOptions};
+use crate::config::{AccountSource, Source, credential};
+use crate::keys::{KeyList, PublicKey};
+use crate::sync::{Code, Finding};
+use crate::sys::clock;
+use crate::trust::{Floor, Standing};
+use crate::wire::SignedSnapshot;
+use jiff::SignedDuration;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// How long a query is held: protocol.md section 4.
+const HOLD: Duration = Duration::from_secs(300);
+/// A query that ends without news this much before its time was let go: the service stops, or
+/// another query took its place. All its agents come back now, so they spread.
+const LET_GO: Duration = Duration::from_secs(5);
+/// Waits after failures.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const MOST_WAIT: Duration = Duration::from_secs(60);
+/// No fresh word for this long is a condition.
+const STALE: Duration = Duration::from_secs(24 * 3600);
+/// Clocks further apart than this are a condition.
+const CLOCKS_APART: SignedDuration = SignedDuration::from_mins(5);
+
+/// A session with the service, for heartbeats.
+#[derive(Clone)]
+pub struct Session {
+    /// Typed calls with the session key.
+    pub api: Api,
+    /// The agent's run id.
+    pub run: String,
+    /// Which instance this is.
+    pub instance: i64,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Session(instance {})", self.instance)
+    }
+}
+
+pub(super) struct AccountTask {
+    name: String,
+    http: Http,
+    urls: Vec<String>,
+    at: usize,
+    /// Where heartbeats go by now.
+    told_at: usize,
+    run: String,
+    enroller: Enroller,
+    /// Whether this run of the task has a session key that the service was not seen to refuse.
+    signed_in: bool,
+    held: Option<LastGood>,
+    path: PathBuf,
+    etag: Option<String>,
+    /// By the monotonic clock, when the service last gave a fresh word.
+    fresh_at: Duration,
+    clocks_apart: Option<SignedDuration>,
+    failures: u32,
+    /// Answers in a row that came at once and brought nothing.
+    idle: u32,
+    publisher: Publisher,
+    tell_session: watch::Sender<Option<Session>>,
+}
+
+/// What one step came to.
+enum Step {
+    /// Ask again at once.
+    Again,
+    /// Ask again after this long, unless somebody asks before.
+    Wait(Duration),
+    /// Nothing more will come: the instance was removed.
+    Over,
+}
+
+impl AccountTask {
+    pub(super) fn try_new(
+        source: &Source,
+        settings: &AccountSource,
+        state_dir: &Path,
+        run: &str,
+        publisher: Publisher,
+        tell_session: watch::Sender<Option<Session>>,
+    ) -> Result<Self, ClientError> {
+        let disk = |what: &str, fault: std::io::Error| ClientError::Setup {
+            what: format!("{what} in {}: {fault}", state_dir.display()),
+        };
+        let http = Http::try_new(&HttpOptions {
+            ca_file: settings.ca_file.clone(),
+            proxy: settings.proxy,
+            user_agent: concat!("sshkeyd/", env!("CARGO_PKG_VERSION")).to_owned(),
+        })?;
+        let env = |name: &str| std::env::var_os(name);
+        let host = HostMarks::read(&env);
+        let mut settings = settings.clone();
+        settings.enroll_token_file = settings
+            .enroll_token_file
+            .or_else(|| credential(&env, "enroll-token"));
+        let enroller = Enroller::load(&source.name, &settings, state_dir, run, host)
+            .map_err(|fault| disk("the enrolment", fault))?;
+        let path = super::last_good_path(state_dir, &source.name);
+        let held = LastGood::load_or_set_aside(&path)
+            .map_err(|fault| disk("the last good list", fault))?;
+        let mut task = Self {
+            name: source.name.clone(),
+            http,
+            urls: settings.urls,
+            at: 0,
+            told_at: 0,
+            run: run.to_owned(),
+            enroller,
+            signed_in: true,
+            held: None,
+            path,
+            etag: None,
+            fresh_at: clock::monotonic(),
+            clocks_apart: None,
+            failures: 0,
+            idle: 0,
+            publisher,
+            tell_session,
+        };
+        task.bring_back(held);
+        Ok(task)
+    }
+
+    /// The list of the run before is in force until there is a newer one: also when the service is
+    /// away, and also on a copy, whose file is left as it is.
+    fn bring_back(&mut self, held: Option<LastGood>) {
+        let Some(held) = held else { return };
+        let instance = self.enroller.kept().map(|kept| kept.instance);
+        let list = Arc::new(held.list());
+        self.publisher.note(|state| {
+            state.revision = held.signed.as_ref().map(|signed| signed.floor.revision);
+            state.list = Some(list);
+            state.instance = instance;
+            state.last_success = Some(held.received_at);
+        });
+        self.held = Some(held);
+    }
+
+    pub(super) async fn run(mut self, mut asks: mpsc::Receiver<oneshot::Sender<()>>) {
+        let mut waiting: Vec<oneshot::Sender<()>> = Vec::new();
+        loop {
+            // After a failure the first good answer is news, and must not wait for another.
+            let hold = if waiting.is_empty() && self.etag.is_some() && self.failures == 0 {
+                HOLD
+            } else {
+                Duration::ZERO
+            };
+            let step = match self.signed_in_api().await {
+                Err(trouble) => self.troubled(trouble),
+                Ok(api) => {
+                    // Only the query itself may be cut off; what it brought is always carried out.
+                    let fetched = tokio::select! {
+                        fetched = self.fetch(&api, hold) => fetched,
+                        ask = asks.recv(), if !hold.is_zero() => {
+                            let Some(ask) = ask else { return };
+                            waiting.push(ask);
+                            continue;
+                        }
+                    };
+                    self.take(fetched).await
+                }
+            };
+            for done in waiting.drain(..) {
+                let _ = done.send(());
+            }
+            let wait = match step {
+                Step::Again => continue,
+                Step::Wait(wait) => Some(wait),
+                Step::Over => None,
+            };
+            tokio::select! {
+                () = sleep(wait) => {}
+                ask = asks.recv() => {
+                    let Some(ask) = ask else { return };
+                    waiting.push(ask);
+                }
+            }
+        }
+    }
+
+    async fn fetch(&self, api: &Api, hold: Duration) -> (Duration, Result<Fetched, ClientError>) {
+        let began = clock::monotonic();
+        let fetched = api.snapshot(self.etag.as_deref(), hold, &self.run).await;
+        let held = clock::monotonic().saturating_sub(began);
+        (hold.saturating_sub(held), fetched)
+    }
+
+    /// What becomes of an answer.
+    async fn take(&mut self, fetched: (Duration, Result<Fetched, ClientError>)) -> Step {
+        let (left, fetched) = fetched;
+        match fetched {
+            Ok(Fetched::Unchanged { date }) => {
+                self.heard(date);
+                self.settled(false);
+                if left > LET_GO {
+                    return self.brought_nothing();
+                }
+                self.idle = 0;
+                Step::Again
+            }
+            Ok(Fetched::New {
+                snapshot,
+                etag,
+                date,
+            }) => {
+                self.heard(date);
+                self.take_snapshot(&snapshot, etag).await
+            }
+            Err(fault @ ClientError::Unauthorized(_)) => {
+                self.signed_in = false;
+                self.tell_session.send_replace(None);
+                // Renewing takes one more round; a service that goes on refusing is a condition.
+                if self.failures > 0 {
+                    return self.failed(&fault);
+                }
+                self.failures = 1;
+                Step::Again
+            }
+            Err(ClientError::Conflict(problem)) if problem.code == "clone" => {
+                self.tell_session.send_replace(None);
+                self.enroller
+                    .is_clone("another machine runs with this one's identity".to_owned());
+                self.failures += 1;
+                Step::Again
+            }
+            Err(fault) => self.failed(&fault),
+        }
+    }
+
+    async fn take_snapshot(&mut self, snapshot: &SignedSnapshot, etag: Option<String>) -> Step {
+        let Some(kept) = self.enroller.kept() else {
+            return Step::Again;
+        };
+        let held = self.held.as_ref().and_then(|held| held.signed.as_ref());
+        // What another enrolment was told says nothing about this one.
+        let signed = held.filter(|signed| signed.account == kept.account);
+        let signers = self.signers(signed.filter(|signed| signed.instance == kept.instance));
+        let floor = signed
+            .map(|signed| signed.floor.clone())
+            .filter(|floor| floor.revision >= kept.floor)
+            .unwrap_or(Floor {
+                revision: kept.floor,
+                digest: None,
+            });
+        let pins = Pins {
+            account: kept.account,
+            instance: kept.instance,
+            signers: &signers,
+            floor: &floor,
+        };
+        let (account, instance) = (kept.account, kept.instance);
+        let judged = match judge(snapshot, &pins) {
+            Ok(judged) => judged,
+            Err(refusal) => {
+                self.publisher.publish(|state| {
+                    state.live = false;
+                    state.last_error = Some(refusal.to_string());
+                    state.findings = vec![refusal.finding(&state.name)];
+                });
+                self.failures += 1;
+                return Step::Wait(self.wait(None));
+            }
+        };
+        self.keep(judged, account, instance, etag).await
+    }
+
+    /// Signers in force: the configuration's word, else the last snapshot's, else enrolment's.
+    fn signers(&self, signed: Option<&SignedPart>) -> Vec<PublicKey> {
+        let handed_over = signed.filter(|_| !self.enroller.signers_are_configured());
+        match handed_over {
+            None => self.enroller.signers(),
+            Some(signed) => signed
+                .signers
+                .iter()
+                .filter_map(|line| PublicKey::parse_text(line).ok())
+                .map(|(key, _)| key)
+                .collect(),
+        }
+    }
+
+    /// To the disk first, then in force.
+    async fn keep(
+        &mut self,
+        judged: Judged,
+        account: i64,
+        instance: i64,
+        etag: Option<String>,
+    ) -> Step {
+        let removed = judged.payload.removed.clone();
+        // A removed instance keeps its keys unless its owner said otherwise: also those of a list
+        // that is not known any more.
+        if removed.as_ref().is_some_and(|removed| !removed.take_keys) && self.held.is_none() {
+            return self.removed_without_a_list();
+        }
+        let list = match (&removed, &self.held) {
+            (None, _) => judged.list,
+            (Some(removed), Some(held)) if !removed.take_keys => held.list(),
+            (Some(_), _) => KeyList::default(),
+        };
+        let revision = judged.payload.revision;
+        let news = judged.standing == Standing::Newer;
+        // The same list counts as a fresh word when it was signed later: anybody may play it again.
+        let signed = self.held.as_ref().and_then(|held| held.signed.as_ref());
+        if !news && signed.is_some_and(|s| s.expires_at >= judged.payload.expires_at) {
+            let first = self.etag.is_none() && etag.is_some();
+            self.etag = etag;
+            self.settled(false);
+            return match (removed, first) {
+                (Some(_), _) => Step::Over,
+                (None, true) => Step::Again,
+                (None, false) => self.brought_nothing(),
+            };
+        }
+        let record = LastGood::new(
+            &list,
+            clock::now(),
+            Some(SignedPart {
+                account,
+                instance,
+                floor: Floor {
+                    revision,
+                    digest: Some(judged.digest),
+                },
+                signers: judged.signers.iter().map(PublicKey::to_string).collect(),
+                expires_at: judged.payload.expires_at,
+                removed: removed.is_some(),
+            }),
+        );
+        let (stored, path) = (record.clone(), self.path.clone());
+        if let Err(fault) = super::blocking(move || stored.store(&path)).await {
+            self.publisher.publish(|state| {
+                state.live = false;
+                state.last_error = Some(fault.to_string());
+                let text = format!("the list could not be kept: {fault}");
+                state.findings = vec![Finding::new(Code::StateFailed, &state.name, text)];
+            });
+            self.failures += 1;
+            return Step::Wait(self.wait(None));
+        }
+        self.held = Some(record);
+        self.etag = etag;
+        self.fresh_at = clock::monotonic();
+        self.idle = 0;
+        if news {
+            let keys = list.accepted.len();
+            tracing::info!(source = self.name, revision, keys, "new list");
+            let list = Arc::new(list);
+            self.publisher.note(|state| {
+                state.list = Some(list);
+                state.revision = Some(revision);
+            });
+        }
+        self.settled(news);
+        if removed.is_some() {
+            return Step::Over;
+        }
+        Step::Again
+    }
+}
+
+async fn sleep(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,127 @@
+//! What an account source says of itself: an answer in force, or what is wrong and since when.
+
+use super::super::enrolment::Trouble;
+use super::super::state::SourceState;
+use super::{AccountTask, CLOCKS_APART, FIRST_WAIT, MOST_WAIT, STALE, Step};
+use crate::client::ClientError;
+use crate::sync::{Backoff, Code, Finding};
+use crate::sys::clock;
+use jiff::Timestamp;
+use std::time::Duration;
+
+impl AccountTask {
+    /// A good answer is in force. One without news wakes nobody.
+    pub(super) fn settled(&mut self, news: bool) {
+        self.failures = 0;
+        let now = clock::now();
+        let findings = self.findings(now);
+        let before = self.publisher.state();
+        let news = news || !before.live || before.findings != findings;
+        let change = |state: &mut SourceState| {
+            state.live = true;
+            state.last_success = Some(now);
+            state.last_error = None;
+            state.findings = findings;
+        };
+        if news {
+            self.publisher.publish(change);
+        } else {
+            self.publisher.note(change);
+        }
+    }
+
+    pub(super) fn findings(&self, now: Timestamp) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        findings.extend(self.enroller.clone_finding().cloned());
+        let signed = self.held.as_ref().and_then(|held| held.signed.as_ref());
+        if let Some(signed) = signed {
+            let silent = clock::monotonic().saturating_sub(self.fresh_at) > STALE;
+            if signed.removed {
+                findings.push(self.removed());
+            } else if silent || signed.expires_at < now {
+                let text = format!("the newest list was good until {}", signed.expires_at);
+                findings.push(Finding::new(Code::ListStale, &self.name, text));
+            }
+        }
+        if let Some(apart) = self.clocks_apart {
+            let text = format!("the service's clock and ours differ by {apart:#}");
+            findings.push(Finding::new(Code::ClockWrong, &self.name, text));
+        }
+        findings
+    }
+
+    fn removed(&self) -> Finding {
+        let text = "the owner removed this instance from the account";
+        Finding::new(Code::Removed, &self.name, text)
+    }
+
+    /// What the files hold stays, whatever it is.
+    pub(super) fn removed_without_a_list(&mut self) -> Step {
+        let removed = self.removed();
+        self.publisher.publish(|state| {
+            state.live = true;
+            state.last_error = None;
+            state.findings = vec![removed];
+        });
+        Step::Over
+    }
+
+    pub(super) fn heard(&mut self, date: Option<Timestamp>) {
+        let apart = date.map(|date| clock::now().duration_since(date).abs());
+        self.clocks_apart = apart.filter(|apart| *apart > CLOCKS_APART);
+    }
+
+    /// The service gave no answer that can be used: the next replica, after a while.
+    pub(super) fn failed(&mut self, fault: &ClientError) -> Step {
+        let code = match fault {
+            ClientError::Unauthorized(_) | ClientError::Forbidden(_) => Code::SourceUnauthorized,
+            ClientError::NotFound(_) => Code::SourceNotFound,
+            ClientError::TooLarge { .. } => Code::SourceTooLarge,
+            ClientError::Malformed { .. } | ClientError::Refused(_) => Code::SourceMalformed,
+            _ => Code::SourceOffline,
+        };
+        let finding = Finding::new(code, &self.name, fault.to_string());
+        self.fault(finding, fault.to_string());
+        self.failures += 1;
+        self.at = (self.at + 1) % self.urls.len().max(1);
+        Step::Wait(self.wait(fault.retry_after()))
+    }
+
+    pub(super) fn troubled(&mut self, trouble: Trouble) -> Step {
+        match trouble {
+            Trouble::Service(fault) => self.failed(&fault),
+            Trouble::Person(finding) => {
+                let text = finding.text.clone();
+                self.fault(finding, text);
+                self.failures += 1;
+                Step::Wait(self.wait(None))
+            }
+        }
+    }
+
+    pub(super) fn fault(&mut self, finding: Finding, text: String) {
+        let mut findings = self.findings(clock::now());
+        findings.insert(0, finding);
+        self.publisher.publish(|state| {
+            state.live = false;
+            state.last_error = Some(text);
+            state.findings = findings;
+        });
+    }
+
+    /// An answer came at once, though its query was to be held, and said nothing new: a cache, or a
+    /// service that stops. However long that goes on, it is not asked at the speed of the network.
+    pub(super) fn brought_nothing(&mut self) -> Step {
+        self.idle += 1;
+        let wait = Backoff::new(FIRST_WAIT, MOST_WAIT);
+        Step::Wait(wait.wait(self.idle, None, rand::random()))
+    }
+
+    pub(super) fn wait(&self, retry_after: Option<Duration>) -> Duration {
+        Backoff::new(FIRST_WAIT, MOST_WAIT).wait(self.failures, retry_after, rand::random())
+    }
+
+    pub(super) fn url(&self) -> String {
+        self.urls.get(self.at).cloned().unwrap_or_default()
+    }
+}
