@@ -83,6 +83,7 @@
 pub mod client;
 pub mod config;
 pub mod keys;
+pub mod sinks;
 pub mod sources;
 pub mod sync;
 pub mod sys;
