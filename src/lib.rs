@@ -31,7 +31,7 @@
 //!
 //! # The path of a key
 //!
-//! It goes one way. `agent`'s `cycle.rs` is this list as one function; whoever wants to know what
+//! It goes one way. [`agent`]'s `cycle.rs` is this list as one function; whoever wants to know what
 //! can reach a user's file reads that one.
 //!
 //! ```text
@@ -80,6 +80,7 @@
 //! | condition | something that is wrong, by a fixed name, with what to do about it |
 //! | foreign line | a line of authorized_keys that is not ours |
 
+pub mod agent;
 pub mod client;
 pub mod config;
 pub mod keys;

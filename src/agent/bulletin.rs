@@ -1,0 +1,105 @@
+//! What stands and what is told: findings become conditions, conditions and states the status.
+
+use super::ledger::Ledger;
+use super::status::status;
+use super::target::Target;
+use crate::sources::SourceState;
+use crate::sync::{Code, Conditions, Finding};
+use crate::sys::clock;
+use crate::wire::Status;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Everything that is told, in its latest words.
+pub(super) struct Bulletin {
+    conditions: Conditions,
+    told: watch::Sender<Arc<Status>>,
+}
+
+impl Bulletin {
+    pub(super) fn new(targets: &[Target]) -> Self {
+        let first = status(&[], targets, &Conditions::default(), false);
+        Self {
+            conditions: Conditions::default(),
+            told: watch::channel(Arc::new(first)).0,
+        }
+    }
+
+    /// Follows the status.
+    pub(super) fn follow(&self) -> watch::Receiver<Arc<Status>> {
+        self.told.subscribe()
+    }
+
+    /// The status now.
+    pub(super) fn status(
+        &self,
+        states: &[Arc<SourceState>],
+        targets: &[Target],
+        unmanaged: bool,
+    ) -> Status {
+        status(states, targets, &self.conditions, unmanaged)
+    }
+
+    /// Settles conditions, logs each new one once, and tells whoever follows when there is news.
+    pub(super) fn publish(
+        &mut self,
+        states: &[Arc<SourceState>],
+        targets: &[Target],
+        ledger: &Ledger,
+        more: impl IntoIterator<Item = Finding>,
+        unmanaged: bool,
+    ) {
+        let mut findings: Vec<_> = states.iter().flat_map(|s| s.findings.clone()).collect();
+        findings.extend(more);
+        for target in targets {
+            findings.extend(target.all_findings());
+            findings.extend(unknown_sources(target, states));
+        }
+        findings.extend(left_behind(targets, ledger));
+        for new in self.conditions.settle(findings, clock::now()) {
+            let (code, about) = (new.code.as_str(), &new.about);
+            tracing::warn!(code, about, text = new.text, "condition");
+        }
+        let status = self.status(states, targets, unmanaged);
+        self.told.send_if_modified(|held| {
+            let news = without_times(held) != without_times(&status);
+            *held = Arc::new(status);
+            news
+        });
+    }
+}
+
+/// A source that has only just been asked is not in trouble yet.
+fn unknown_sources<'a>(
+    target: &'a Target,
+    states: &'a [Arc<SourceState>],
+) -> impl Iterator<Item = Finding> + 'a {
+    let unknown = |name: &&String| {
+        let state = states.iter().find(|state| state.name == **name);
+        state.is_some_and(|state| state.list.is_none() && state.last_error.is_some())
+    };
+    let about = target.path.display().to_string();
+    let sources = target.settings.sources.iter().filter(unknown);
+    sources.map(move |source| {
+        let text = format!("{source} has never answered; only additions are made");
+        Finding::new(Code::SourceUnknown, &about, text)
+    })
+}
+
+/// Files that hold keys of ours and that no target names.
+fn left_behind(targets: &[Target], ledger: &Ledger) -> Vec<Finding> {
+    let kept = |file: &str| targets.iter().any(|t| t.path.display().to_string() == file);
+    let text = "no target names this file any more; its keys are as they were";
+    let left = ledger.files().filter(|file| !kept(file));
+    left.map(|file| Finding::new(Code::LeftBehind, file, text))
+        .collect()
+}
+
+/// A status that changed in its times alone is no news.
+fn without_times(status: &Status) -> Status {
+    let mut status = status.clone();
+    for source in &mut status.sources {
+        source.last_success = None;
+    }
+    status
+}

@@ -1,0 +1,95 @@
+//! The path of a key, as one function: what is not in [`turn`] cannot reach a user's file.
+//!
+//! Runs on a thread that may block, one turn at a time; a turn begun is finished. It reads no list
+//! from anywhere: the lists in force come with the [`Job`].
+
+use super::job::{Job, Stop};
+use crate::keys::AuthorizedKeys;
+use crate::sinks::{Carry, KeysFile, SinkError};
+use crate::sync::{
+    Decision, Desired, HoldReason, Owned, Plan, TargetReport, decide, plan, render, unplan,
+};
+
+/// How often a file that others write meanwhile is read again.
+const TRIES: u64 = 5;
+/// The same, while lines of others wait that are in no file any more.
+const TRIES_WITH_LATE: u64 = 100;
+
+/// What a turn does beside its file.
+pub(super) struct Hands<'a> {
+    /// Brings what the next write needs to be undone to the disk before it.
+    pub(super) remember: &'a mut dyn FnMut(&Owned) -> std::io::Result<()>,
+    /// What the turn before left, and what this one leaves.
+    pub(super) carry: &'a mut Carry,
+}
+
+/// One target: from what its sources hold to what its file reads.
+pub(super) fn turn(job: &Job, hands: Hands<'_>) -> TargetReport {
+    let desired = match decide(&job.views(), job.now, &job.dialect) {
+        Decision::Apply(desired) => desired,
+        Decision::Hold(why) => return job.stopped(Stop::Held(why), &Desired::default()),
+    };
+    let planned = |keys: &AuthorizedKeys, owned: &Owned| plan(keys, &desired, owned, job.adopt);
+    carry_out(job, &desired, planned, hands)
+}
+
+/// One target: takes out everything that we ever wrote.
+pub(super) fn undo(job: &Job, hands: Hands<'_>) -> TargetReport {
+    carry_out(job, &Desired::default(), unplan, hands)
+}
+
+fn carry_out(
+    job: &Job,
+    desired: &Desired,
+    planned: impl Fn(&AuthorizedKeys, &Owned) -> Result<Plan, HoldReason>,
+    hands: Hands<'_>,
+) -> TargetReport {
+    let mut report = job.report(desired);
+    match write_until_settled(job, planned, hands, &mut report) {
+        Ok(()) => report,
+        Err(stop) => job.stopped_after(report, stop),
+    }
+}
+
+fn write_until_settled(
+    job: &Job,
+    planned: impl Fn(&AuthorizedKeys, &Owned) -> Result<Plan, HoldReason>,
+    hands: Hands<'_>,
+    report: &mut TargetReport,
+) -> Result<(), Stop> {
+    let mut file = KeysFile::open(&job.path, &job.home, job.owner)?;
+    file.resume(std::mem::take(hands.carry));
+    let done = until_settled(&mut file, job, planned, hands.remember, report);
+    *hands.carry = file.hand_over();
+    done
+}
+
+fn until_settled(
+    file: &mut KeysFile,
+    job: &Job,
+    planned: impl Fn(&AuthorizedKeys, &Owned) -> Result<Plan, HoldReason>,
+    remember: &mut dyn FnMut(&Owned) -> std::io::Result<()>,
+    report: &mut TargetReport,
+) -> Result<(), Stop> {
+    for attempt in 0..TRIES_WITH_LATE {
+        let read = file.read()?;
+        let plan = planned(&read.keys, &report.owned)?;
+        if plan.is_empty() && !file.has_late() {
+            report.settle(&read.keys, &plan, &job.gone);
+            return Ok(());
+        }
+        if attempt >= TRIES && !file.has_late() {
+            break;
+        }
+        if !plan.adopt.is_empty() {
+            remember(&report.owned.joined(&plan)).map_err(Stop::State)?;
+        }
+        let write = render(&read.keys, &plan);
+        match file.replace(read, write, job.random.wrapping_add(attempt)) {
+            Ok(()) => report.wrote(&plan),
+            Err(SinkError::Changed) => {}
+            Err(fault) => return Err(fault.into()),
+        }
+    }
+    Err(SinkError::Changed.into())
+}
