@@ -84,6 +84,8 @@ pub mod agent;
 pub mod client;
 pub mod config;
 pub mod keys;
+#[cfg(feature = "service")]
+pub mod service;
 pub mod sinks;
 pub mod sources;
 pub mod sync;

@@ -1,0 +1,74 @@
+//! `/v1/agent/heartbeat`: what an instance says of itself (protocol.md section 5).
+
+use super::super::Service;
+use super::super::auth::Agent;
+use super::super::board::{self, HEARTBEAT};
+use super::super::words;
+use super::ApiError;
+use super::extract::{Json, parse};
+use crate::wire::{HeartbeatAnswer, HeartbeatRequest};
+use axum::extract::State;
+use serde_json::Value;
+
+/// Bytes of a heartbeat.
+const LIMIT: usize = 64 * 1024;
+
+/// Conditions that are kept.
+const CONDITIONS: usize = 64;
+
+/// How far above now a revision may be that lifts the account: what a service with a clock that is
+/// wrong may have given out, and no more.
+const AHEAD_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Takes in a status.
+pub(super) async fn take(
+    Agent(agent): Agent,
+    State(service): State<Service>,
+    Json(mut body): Json<Value, LIMIT>,
+) -> Result<axum::Json<HeartbeatAnswer>, ApiError> {
+    words::clean(&mut body);
+    let HeartbeatRequest {
+        run,
+        mut status,
+        stopping,
+    } = parse(serde_json::from_value(body))?;
+    status.conditions.truncate(CONDITIONS);
+    // Which instance this is, its session says: it must not pass for another in a listing.
+    status.instance = Some(agent.instance);
+    let run = service.take_run(&agent, &run).await?;
+
+    let now = service.now();
+    let head = service.store.head(agent.account).await?;
+    let mut revision = head.map_or(0, |head| head.revision);
+    let claimed = board::revision(&status).unwrap_or(0);
+    let limit = u64::try_from(now.as_millisecond()).unwrap_or(0) + AHEAD_MS;
+    let lost = claimed > revision && claimed <= limit;
+    if lost && service.board.may_lift(agent.instance, now) {
+        revision = service.store.lift(agent.account, claimed, now).await?;
+        let (account, instance) = (agent.account, agent.instance);
+        tracing::debug!(account, instance, claimed, revision, "account lifted");
+    }
+
+    if stopping && agent.removal.is_some_and(|removal| removal.told) {
+        service.store.end_removal(agent.instance).await?;
+        service.board.forget(agent.instance);
+        tracing::info!(instance = agent.instance, "instance removed");
+    } else {
+        let signed = service
+            .snapshots
+            .current(&service.store, agent.account, revision, now)
+            .await?;
+        let keys = &signed.keys.keys;
+        let report = service
+            .board
+            .report((agent.instance, run), status, stopping, keys, now);
+        service.hub.reported(agent.account);
+        if let Some(report) = report {
+            service.store.report(report).await?;
+        }
+    }
+    Ok(axum::Json(HeartbeatAnswer {
+        next_in: u64::from(HEARTBEAT),
+        revision,
+    }))
+}

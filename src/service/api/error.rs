@@ -1,0 +1,170 @@
+//! How the API says no: RFC 9457 problem details.
+//!
+//! A 4xx says what was wrong with the request. A 5xx says only the request's id; what happened
+//! stands in the log under the same id.
+
+use super::super::store::StoreError;
+use crate::sys::clock;
+use crate::wire::Problem;
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::response::{IntoResponse, Response};
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A refusal on its way out. As a response it has no body yet: the request's id is put in by the
+/// layer around all routes, with [`ApiError::render`].
+#[derive(Debug, Clone)]
+pub(in crate::service) struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    detail: Cow<'static, str>,
+    retry_after: Option<u32>,
+    internal: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl ApiError {
+    /// Any refusal.
+    pub(super) fn new(
+        status: StatusCode,
+        code: &'static str,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            retry_after: None,
+            internal: None,
+        }
+    }
+
+    /// 400.
+    pub(in crate::service) fn bad(
+        code: &'static str,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    /// 401, the same for every reason: nothing is learnt by trying.
+    pub(in crate::service) fn unauthorized() -> Self {
+        let detail = "no valid token; send Authorization: Bearer with one that was not deleted";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+    }
+
+    /// 403.
+    pub(in crate::service) fn forbidden(detail: &'static str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    /// 409: two agents speak for one instance.
+    pub(in crate::service) fn twin() -> Self {
+        let detail = "another run has taken over this instance: this machine is a copy of it, or \
+                      it of this one; enrol this one anew with a token of its own";
+        Self::new(StatusCode::CONFLICT, "clone", detail)
+    }
+
+    /// 404.
+    pub(super) fn not_found(detail: &'static str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", detail)
+    }
+
+    /// 409.
+    pub(super) fn conflict(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    /// 429, with seconds to wait.
+    pub(super) fn too_many(code: &'static str, detail: &'static str, retry_after: u32) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail)
+        }
+    }
+
+    /// 500.
+    pub(super) fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "")
+    }
+
+    /// The whole answer to the request of this id.
+    pub(super) fn render(&self, request_id: &str) -> Response {
+        let server = self.status.is_server_error();
+        let detail = if server {
+            format!("not done; the service's log says why, under request {request_id}")
+        } else {
+            self.detail.clone().into_owned()
+        };
+        let problem = Problem {
+            kind: "about:blank".to_owned(),
+            title: self
+                .status
+                .canonical_reason()
+                .unwrap_or_default()
+                .to_owned(),
+            status: self.status.as_u16(),
+            code: self.code.to_owned(),
+            detail,
+            request_id: Some(request_id.to_owned()),
+        };
+        if server {
+            let error = self
+                .internal
+                .as_deref()
+                .map(|e| e as &dyn std::error::Error);
+            if first_this_second() {
+                tracing::error!(request_id, code = self.code, error, "request");
+            } else {
+                tracing::debug!(request_id, code = self.code, error, "request");
+            }
+        }
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let mut response = (self.status, body).into_response();
+        let headers = response.headers_mut();
+        let json = HeaderValue::from_static("application/problem+json");
+        headers.insert(CONTENT_TYPE, json);
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// Callers may bring about any number of 5xx; the log gets one a second above `debug`.
+fn first_this_second() -> bool {
+    static LAST: AtomicU64 = AtomicU64::new(u64::MAX);
+    let now = clock::monotonic().as_secs();
+    LAST.swap(now, Ordering::Relaxed) != now
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let (status, code, retry_after) = match &error {
+            StoreError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", Some(5)),
+            StoreError::Full => (StatusCode::SERVICE_UNAVAILABLE, "no-room", Some(60)),
+            StoreError::Fault(_)
+            | StoreError::Newer(_)
+            | StoreError::File { .. }
+            | StoreError::Thread(_)
+            | StoreError::Lost => (StatusCode::INTERNAL_SERVER_ERROR, "internal", None),
+        };
+        Self {
+            retry_after,
+            internal: Some(Arc::new(error)),
+            ..Self::new(status, code, "")
+        }
+    }
+}

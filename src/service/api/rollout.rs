@@ -1,0 +1,88 @@
+//! `/v1/ssh-keys/{id}/rollout`: how far a key has come, now or as soon as that changes.
+
+use super::super::auth::Owner;
+use super::super::holds::Holder;
+use super::super::listen::Conn;
+use super::super::{Service, rollout};
+use super::extract::Params;
+use super::held::{self, Wait};
+use super::{ApiError, ssh_keys};
+use crate::wire::Rollout;
+use axum::extract::{Extension, Path, State};
+use axum::http::header::ETAG;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use sha2::{Digest as _, Sha256};
+use std::pin::pin;
+use std::time::Duration;
+
+/// Longest `wait`.
+const WAIT: Duration = Duration::from_secs(60);
+
+/// A fleet that answers all at once is drawn this often, not once an instance.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The picture. With `wait` it is held until it is another one than the caller has: the one that
+/// `If-None-Match` names, else the one at the beginning.
+pub(super) async fn show(
+    owner: Owner,
+    State(service): State<Service>,
+    Path(key): Path<String>,
+    Params(wait): Params<Wait>,
+    conn: Option<Extension<Conn>>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let mut conn = conn.map(|Extension(conn)| conn);
+    let wait = wait.limited(WAIT);
+    let mut watching = service.hub.watch(owner.account);
+    let mut deadline = pin!(tokio::time::sleep(wait));
+    let mut begin = None;
+    let mut hold = None;
+    loop {
+        watching.reports.mark_unchanged();
+        let key = ssh_keys::find(&service, owner, &key).await?;
+        let now = service.now();
+        let rows = service.store.instances(owner.account, 0, now).await?;
+        let look = |id, enrolled| service.board.look(id, enrolled, now);
+        let seen = rows.into_iter().map(|row| {
+            let sighting = look(row.id, row.enrolled);
+            (row, sighting)
+        });
+        let picture = rollout::picture(&key, seen.collect());
+        let etag = etag(&picture);
+        let known = held::has(&headers, &etag);
+        let begin = begin.get_or_insert_with(|| etag.clone());
+        let changed = if headers.contains_key(axum::http::header::IF_NONE_MATCH) {
+            !known
+        } else {
+            *begin != etag
+        };
+        if changed || wait.is_zero() || deadline.is_elapsed() {
+            return Ok(answer(known, etag, picture));
+        }
+        if hold.is_none() {
+            let holder = Holder::Owner(owner.account);
+            hold = Some(held::take(&service, holder, conn.as_ref())?);
+        }
+        tokio::select! {
+            _ = watching.reports.changed() => tokio::time::sleep(PAUSE).await,
+            _ = watching.keys.changed() => {}
+            () = &mut deadline => {}
+            () = held::stopping(&mut conn) => return Ok(answer(known, etag, picture)),
+        }
+    }
+}
+
+fn answer(known: bool, etag: String, picture: Rollout) -> Response {
+    if known {
+        return (StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response();
+    }
+    ([(ETAG, etag)], axum::Json(picture)).into_response()
+}
+
+fn etag(picture: &Rollout) -> String {
+    let json = serde_json::to_vec(picture).unwrap_or_default();
+    let digest = Sha256::digest(json);
+    let hex: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
+    format!("\"{hex}\"")
+}

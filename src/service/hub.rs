@@ -1,0 +1,176 @@
+//! Who waits for which account, and the bell that wakes them.
+//!
+//! A bell carries no keys: a revision number, and a count of removals. Whoever wakes reads the
+//! list itself. Bells are made for the first that waits and dropped with the last.
+
+use super::store::{Commit, Store};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+
+/// How soon a change by another process on the same database is noticed.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// What changed about an account.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// The highest revision that was rung; 0 when none was since the bell was made.
+    pub(super) revision: u64,
+    /// Grows when an instance of the account is to be removed.
+    pub(super) removals: u64,
+}
+
+struct Bells {
+    keys: watch::Sender<Mark>,
+    reports: watch::Sender<u64>,
+}
+
+/// All bells.
+#[derive(Default)]
+pub(super) struct Hub {
+    accounts: Mutex<HashMap<i64, Bells>>,
+    first: Notify,
+}
+
+impl Hub {
+    /// Waits for an account from here on. Read the account after this, not before.
+    pub(super) fn watch(self: &Arc<Self>, account: i64) -> Watching {
+        let mut accounts = self.lock();
+        let bells = match accounts.entry(account) {
+            Entry::Occupied(bells) => bells.into_mut(),
+            Entry::Vacant(place) => {
+                self.first.notify_one();
+                place.insert(Bells {
+                    keys: watch::Sender::default(),
+                    reports: watch::Sender::default(),
+                })
+            }
+        };
+        Watching {
+            keys: bells.keys.subscribe(),
+            reports: bells.reports.subscribe(),
+            hub: self.clone(),
+            account,
+        }
+    }
+
+    /// Wakes those who wait for what was committed.
+    pub(super) fn committed(&self, commit: Commit) {
+        let (account, revision, removals) = match commit {
+            Commit::Revision { account, revision } => (account, revision, 0),
+            Commit::Removal { account, revision } => (account, revision, 1),
+        };
+        if let Some(bells) = self.lock().get(&account) {
+            bells.keys.send_if_modified(|mark| {
+                let before = *mark;
+                mark.revision = mark.revision.max(revision);
+                mark.removals += removals;
+                *mark != before
+            });
+        }
+    }
+
+    /// Wakes those who wait for what the account's instances say.
+    pub(super) fn reported(&self, account: i64) {
+        if let Some(bells) = self.lock().get(&account) {
+            bells.reports.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Notices, once a second and only while somebody waits, what other processes wrote.
+    pub(super) async fn sweep(&self, store: &Store) {
+        let mut seen = store.others_version().await.ok();
+        loop {
+            while self.lock().is_empty() {
+                self.first.notified().await;
+            }
+            tokio::time::sleep(SWEEP).await;
+            let Ok(version) = store.others_version().await else {
+                continue;
+            };
+            if seen == Some(version) {
+                continue;
+            }
+            let watched = self.lock().keys().copied().collect();
+            let Ok(revisions) = store.revisions(watched).await else {
+                continue;
+            };
+            seen = Some(version);
+            for (account, revision) in revisions {
+                self.committed(Commit::Revision { account, revision });
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<i64, Bells>> {
+        // Nothing under this lock can be left half done.
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One that waits.
+pub(super) struct Watching {
+    /// Rings when the account's keys change.
+    pub(super) keys: watch::Receiver<Mark>,
+    /// Rings when one of its instances is heard.
+    pub(super) reports: watch::Receiver<u64>,
+    hub: Arc<Hub>,
+    account: i64,
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let mut accounts = self.hub.lock();
+        if accounts
+            .get(&self.account)
+            .is_some_and(|bells| bells.keys.receiver_count() <= 1)
+        {
+            accounts.remove(&self.account);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bell_is_dropped_with_the_last_that_waits() {
+        let hub = Arc::new(Hub::default());
+        let first = hub.watch(1);
+        let second = hub.watch(1);
+        drop(first);
+        let rung = Commit::Revision {
+            account: 1,
+            revision: 5,
+        };
+        hub.committed(rung);
+        assert_eq!(second.keys.borrow().revision, 5);
+        assert!(second.keys.has_changed().unwrap());
+        drop(second);
+        assert!(hub.lock().is_empty());
+        hub.committed(rung);
+    }
+
+    #[test]
+    fn a_revision_that_was_rung_wakes_nobody_again() {
+        let hub = Arc::new(Hub::default());
+        let mut one = hub.watch(1);
+        for revision in [5, 5, 4] {
+            hub.committed(Commit::Revision {
+                account: 1,
+                revision,
+            });
+        }
+        assert_eq!(one.keys.borrow_and_update().revision, 5);
+        hub.committed(Commit::Removal {
+            account: 1,
+            revision: 0,
+        });
+        assert!(one.keys.has_changed().unwrap());
+        hub.reported(1);
+        assert!(one.reports.has_changed().unwrap());
+    }
+}

@@ -1,0 +1,198 @@
+//! How far a key has come on an instance, by that instance's last status. Pure.
+
+use super::board::Sighting;
+use super::store::{InstanceRow, KeyRow};
+use crate::wire::{
+    InstanceState, Rollout, RolloutCounts, RolloutInstance, RolloutState, Status, TargetStatus,
+};
+
+/// Whether sshd took the key on a target that has the list with the key's last change.
+pub(super) fn is_proved(key: &KeyRow, status: &Status) -> bool {
+    let late = |target: &TargetStatus| target.revision.is_some_and(|r| r < key.revision);
+    let proved = |target: &TargetStatus| {
+        let proof = target.proof.as_ref();
+        target.revision.is_some()
+            && proof.is_some_and(|proof| proof.accepted.contains(&key.fingerprint))
+    };
+    let mut holding = status.targets.iter().filter(|t| holds(key, t)).peekable();
+    holding.peek().is_some() && holding.all(proved) && !status.targets.iter().any(late)
+}
+
+/// Whether the key stands in the target's file. A long status names a key once only: where sshd's
+/// word on it stands, or else among the managed ones.
+fn holds(key: &KeyRow, target: &TargetStatus) -> bool {
+    let asked = target.proof.as_ref().is_some_and(|proof| {
+        let unknown = proof.unknown.iter().map(|unknown| &unknown.fingerprint);
+        proof
+            .accepted
+            .iter()
+            .chain(unknown)
+            .any(|k| *k == key.fingerprint)
+    });
+    asked || target.managed.contains(&key.fingerprint)
+}
+
+/// What is said of a key that stands in the file and that sshd does not take all the same.
+const REFUSED_BY_SSHD: &str = "in place, and sshd refuses it; see the instance's conditions";
+
+/// Where the key stands, and why it is no further. Written without a why waits for its proof.
+fn standing(key: &KeyRow, status: Option<&Status>) -> (RolloutState, Option<String>) {
+    let Some(status) = status else {
+        return (RolloutState::Wanted, None);
+    };
+    if is_proved(key, status) {
+        return (RolloutState::Proved, None);
+    }
+    let mut managed = status
+        .targets
+        .iter()
+        .filter(|target| holds(key, target))
+        .peekable();
+    if managed.peek().is_some() {
+        let proofs = managed.flat_map(|target| &target.proof);
+        let why = proofs
+            .flat_map(|proof| &proof.unknown)
+            .find(|unknown| unknown.fingerprint == key.fingerprint)
+            .map(|unknown| unknown.why.clone());
+        return match why.as_deref() {
+            Some("not-accepted") => (RolloutState::Refused, Some(REFUSED_BY_SSHD.to_owned())),
+            _ => (RolloutState::Written, why),
+        };
+    }
+    let of_sources = status.sources.iter().flat_map(|source| &source.rejected);
+    let of_targets = status.targets.iter().flat_map(|target| &target.rejected);
+    for rejected in of_sources.chain(of_targets) {
+        if rejected.fingerprint.as_ref() == Some(&key.fingerprint) {
+            return (RolloutState::Refused, Some(rejected.why.clone()));
+        }
+    }
+    (RolloutState::Wanted, None)
+}
+
+/// The whole picture of one key.
+pub(super) fn picture(key: &KeyRow, instances: Vec<(InstanceRow, Sighting)>) -> Rollout {
+    let mut counts = RolloutCounts::default();
+    let instances = instances
+        .into_iter()
+        .map(|(row, sighting)| {
+            let (state, why) = standing(key, sighting.status.as_deref());
+            let live = sighting.state == InstanceState::Live;
+            counts.total += 1;
+            let count = match state {
+                _ if !live => &mut counts.offline,
+                RolloutState::Proved => &mut counts.proved,
+                RolloutState::Written => &mut counts.written,
+                RolloutState::Wanted => &mut counts.wanted,
+                RolloutState::Refused => &mut counts.refused,
+            };
+            *count += 1;
+            counts.live += u64::from(live);
+            RolloutInstance {
+                instance: row.id,
+                label: row.label,
+                instance_state: sighting.state,
+                state,
+                why,
+                offline_since: sighting.last_seen.filter(|_| !live),
+                proved_after_ms: sighting
+                    .proved
+                    .get(&key.id)
+                    .copied()
+                    .filter(|_| state == RolloutState::Proved),
+            }
+        })
+        .collect();
+    Rollout {
+        id: key.id,
+        fingerprint: key.fingerprint.clone(),
+        revision: key.revision,
+        counts,
+        instances,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    fn key() -> KeyRow {
+        KeyRow {
+            id: 7,
+            name: "a".to_owned(),
+            public_key: String::new(),
+            fingerprint: "SHA256:a".to_owned(),
+            options: String::new(),
+            created_at: Timestamp::UNIX_EPOCH,
+            expires_at: None,
+            revision: 42,
+        }
+    }
+
+    fn status(target: serde_json::Value, rejected: serde_json::Value) -> Status {
+        let mut whole = json!({"user": "root", "path": "/r", "method": "block", "foreign": 0,
+            "revision": 42, "applied_at": null, "digest": null, "proof": null});
+        for (name, value) in target.as_object().unwrap() {
+            whole[name] = value.clone();
+        }
+        serde_json::from_value(json!({"version": "0", "instance": 1, "state": "ok",
+            "targets": [whole],
+            "sources": [{"name": "account", "kind": "account", "state": "live", "revision": 42,
+                "keys": 1, "rejected": rejected, "last_success": null, "last_error": null}]}))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_key_is_proved_only_by_the_list_that_has_its_last_change() {
+        let proof = json!({"accepted": ["SHA256:a"], "at": null});
+        let new = status(json!({"proof": proof, "managed": ["SHA256:a"]}), json!([]));
+        assert_eq!(standing(&key(), Some(&new)), (RolloutState::Proved, None));
+        let old = json!({"proof": proof, "managed": ["SHA256:a"], "revision": 41});
+        let old = status(old, json!([]));
+        assert_eq!(standing(&key(), Some(&old)).0, RolloutState::Written);
+    }
+
+    #[test]
+    fn without_proof_it_says_why() {
+        let unknown = json!([{"fingerprint": "SHA256:a", "why": "no-sshd"}]);
+        let proof = json!({"unknown": unknown, "at": null});
+        let asked = status(json!({"managed": ["SHA256:a"], "proof": proof}), json!([]));
+        let why = |s: &str| (RolloutState::Written, Some(s.to_owned()));
+        assert_eq!(standing(&key(), Some(&asked)), why("no-sshd"));
+        let not_asked = status(json!({"managed": ["SHA256:a"]}), json!([]));
+        let waits = (RolloutState::Written, None);
+        assert_eq!(standing(&key(), Some(&not_asked)), waits);
+        let unknown = json!([{"fingerprint": "SHA256:a", "why": "not-accepted"}]);
+        let proof = json!({"unknown": unknown, "at": null});
+        let refused = status(json!({"managed": ["SHA256:a"], "proof": proof}), json!([]));
+        assert_eq!(standing(&key(), Some(&refused)).0, RolloutState::Refused);
+    }
+
+    #[test]
+    fn a_key_that_two_users_hold_is_proved_when_both_answers_of_sshd_are_in() {
+        let proof = json!({"accepted": ["SHA256:a"], "at": null});
+        let mut both = status(json!({"proof": proof, "managed": ["SHA256:a"]}), json!([]));
+        both.targets.push(both.targets[0].clone());
+        assert!(is_proved(&key(), &both));
+        both.targets[1].proof = None;
+        let waits = (RolloutState::Written, None);
+        assert_eq!(standing(&key(), Some(&both)), waits);
+        both.targets[1].managed.clear();
+        both.targets[1].revision = Some(41);
+        assert!(!is_proved(&key(), &both));
+    }
+
+    #[test]
+    fn what_is_not_there_is_refused_or_wanted() {
+        let rejected = json!([{"at": "key 7", "why": "rsa", "fingerprint": "SHA256:a"}]);
+        let refused = status(json!({}), rejected);
+        assert_eq!(
+            standing(&key(), Some(&refused)),
+            (RolloutState::Refused, Some("rsa".to_owned()))
+        );
+        let nothing = status(json!({}), json!([]));
+        assert_eq!(standing(&key(), Some(&nothing)).0, RolloutState::Wanted);
+        assert_eq!(standing(&key(), None).0, RolloutState::Wanted);
+    }
+}

@@ -1,0 +1,163 @@
+//! Accounts, their API keys, and their revisions.
+
+use super::ssh_keys::{KeyRow, keys_of};
+use super::{Commit, Hash, Store, StoreError, millis, revision, time};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use subtle::ConstantTimeEq as _;
+
+/// Where an account stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::service) struct Head {
+    /// Its revision.
+    pub(in crate::service) revision: u64,
+    /// When that was given out.
+    pub(in crate::service) changed_at: Timestamp,
+}
+
+/// An account's keys at one revision.
+#[derive(Debug, Clone)]
+pub(in crate::service) struct Keys {
+    /// The revision, and since when.
+    pub(in crate::service) head: Head,
+    /// The keys, by id.
+    pub(in crate::service) keys: Vec<KeyRow>,
+}
+
+/// What became of a new account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::service) enum Added {
+    /// Its id.
+    Account(i64),
+    /// Another account has that address.
+    Taken,
+}
+
+impl Store {
+    /// Makes an account with one API key.
+    pub(in crate::service) async fn add_account(
+        &self,
+        email: String,
+        password: Option<String>,
+        api_key: Hash,
+        now: Timestamp,
+    ) -> Result<Added, StoreError> {
+        self.call(move |db| {
+            let now = millis(now);
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let made = tx.execute(
+                "INSERT INTO accounts (email, email_key, password, revision, changed_at, created_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT (email_key) DO NOTHING",
+                params![email, email.to_lowercase(), password, now.max(1), now],
+            )?;
+            if made == 0 {
+                return Ok(Added::Taken);
+            }
+            let account = tx.last_insert_rowid();
+            tx.execute(
+                "INSERT INTO api_keys (account, hash, created_at) VALUES (?1, ?2, ?3)",
+                params![account, api_key, now],
+            )?;
+            tx.commit()?;
+            Ok(Added::Account(account))
+        })
+        .await
+    }
+
+    /// Whose API key this is.
+    pub(in crate::service) async fn api_key(&self, hash: Hash) -> Result<Option<i64>, StoreError> {
+        self.call(move |db| {
+            let found: Option<(i64, Hash)> = db
+                .prepare_cached("SELECT account, hash FROM api_keys WHERE hash = ?1")?
+                .query_row([hash], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            Ok(found
+                .filter(|(_, kept)| bool::from(kept.ct_eq(&hash)))
+                .map(|(account, _)| account))
+        })
+        .await
+    }
+
+    /// Where the account stands; `None`: there is no such account.
+    pub(in crate::service) async fn head(&self, account: i64) -> Result<Option<Head>, StoreError> {
+        self.call(move |db| Ok(head(db, account).optional()?)).await
+    }
+
+    /// The account's keys and the revision that they are, as of one moment.
+    pub(in crate::service) async fn keys(&self, account: i64) -> Result<Keys, StoreError> {
+        self.call(move |db| {
+            let tx = db.transaction()?;
+            Ok(Keys {
+                head: head(&tx, account)?,
+                keys: keys_of(&tx, account)?,
+            })
+        })
+        .await
+    }
+
+    /// The revisions of these accounts.
+    pub(in crate::service) async fn revisions(
+        &self,
+        accounts: Vec<i64>,
+    ) -> Result<Vec<(i64, u64)>, StoreError> {
+        self.call(move |db| {
+            let mut found = Vec::with_capacity(accounts.len());
+            for account in accounts {
+                if let Some(head) = head(db, account).optional()? {
+                    found.push((account, head.revision));
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Lifts the account above a revision that one of its instances has seen: a database that
+    /// lost its tail must not give that number out again. Gives the revision now.
+    pub(in crate::service) async fn lift(
+        &self,
+        account: i64,
+        above: u64,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let committed = self.committed.clone();
+        self.call(move |db| {
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let has = head(&tx, account)?.revision;
+            if has >= above {
+                return Ok(has);
+            }
+            tx.execute(
+                "UPDATE accounts SET revision = ?2 WHERE id = ?1",
+                params![account, i64::try_from(above).unwrap_or(i64::MAX)],
+            )?;
+            let revision = advance(&tx, account, now)?;
+            tx.commit()?;
+            committed(Commit::Revision { account, revision });
+            Ok(revision)
+        })
+        .await
+    }
+}
+
+/// Gives the account its next revision: above every earlier one even if the clock went back, and
+/// else the time, so that a restored database is soon ahead of what it once gave out.
+pub(super) fn advance(tx: &Transaction<'_>, account: i64, now: Timestamp) -> rusqlite::Result<u64> {
+    tx.prepare_cached(
+        "UPDATE accounts SET revision = max(revision + 1, ?2), changed_at = ?2 WHERE id = ?1
+         RETURNING revision",
+    )?
+    .query_row(params![account, millis(now)], |row| {
+        revision(row, "revision")
+    })
+}
+
+fn head(db: &Connection, account: i64) -> rusqlite::Result<Head> {
+    db.prepare_cached("SELECT revision, changed_at FROM accounts WHERE id = ?1")?
+        .query_row([account], |row| {
+            Ok(Head {
+                revision: revision(row, "revision")?,
+                changed_at: time(row, "changed_at")?,
+            })
+        })
+}

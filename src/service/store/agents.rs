@@ -1,0 +1,394 @@
+//! Agents: enrolment, sessions, runs, and what heartbeats leave behind (protocol.md section 1).
+//!
+//! A run id tells a restart from a twin. The run that spoke last is the current one; a run never
+//! seen before supersedes it; a superseded run that speaks again is a twin and is refused.
+
+use super::instances::{Removal, removal, told_before};
+use super::{Hash, Store, StoreError, millis, revision};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use subtle::ConstantTimeEq as _;
+
+/// Superseded runs that are remembered, an instance.
+const RUNS: u32 = 64;
+
+/// Session keys that were given out and not used yet, an instance: answers that may be lost.
+const UNUSED_SESSIONS: u32 = 4;
+
+/// An enrolment, checked in form.
+#[derive(Debug, Clone)]
+pub(in crate::service) struct EnrolRequest {
+    /// The token's hash.
+    pub(in crate::service) token: Hash,
+    /// The public half of the agent's identity key, canonical.
+    pub(in crate::service) identity: String,
+    /// What the host calls itself.
+    pub(in crate::service) hostname: String,
+    /// The run's hash.
+    pub(in crate::service) run: Hash,
+    /// The hash of the session key that the answer will hold.
+    pub(in crate::service) session: Hash,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::service) enum Enrolled {
+    /// The session stands.
+    Session {
+        /// Which instance this agent is.
+        instance: i64,
+        /// Of which account.
+        account: i64,
+        /// The account's revision now.
+        revision: u64,
+        /// The same key had the token before: an answer was lost.
+        again: bool,
+    },
+    /// There is no such token.
+    Unknown,
+    /// Its day is over.
+    Expired,
+    /// Another identity key has used it.
+    Used,
+    /// The run was superseded: a twin.
+    Clone,
+}
+
+/// A renewal whose signature was found good.
+#[derive(Debug, Clone)]
+pub(in crate::service) struct RenewRequest {
+    /// Which instance.
+    pub(in crate::service) instance: i64,
+    /// The identity key that the signature was checked with, canonical.
+    pub(in crate::service) identity: String,
+    /// The nonce's hash.
+    pub(in crate::service) nonce: Hash,
+    /// Until when the nonce could be used again.
+    pub(in crate::service) nonce_expires: Timestamp,
+    /// The run's hash.
+    pub(in crate::service) run: Hash,
+    /// The hash of the session key that the answer will hold.
+    pub(in crate::service) session: Hash,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::service) enum Renewed {
+    /// The session stands.
+    Session,
+    /// The instance is gone.
+    Gone,
+    /// The nonce was used before.
+    Spent,
+    /// The run was superseded: a twin.
+    Clone,
+}
+
+/// Who speaks with a session key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::service) struct AgentSession {
+    /// The session.
+    pub(in crate::service) id: i64,
+    /// Which instance.
+    pub(in crate::service) instance: i64,
+    /// Of which account.
+    pub(in crate::service) account: i64,
+    /// The hash of the run that speaks for the instance now.
+    pub(in crate::service) run: Option<Hash>,
+    /// It is being removed.
+    pub(in crate::service) removal: Option<Removal>,
+    /// Its removal is over: the session was good until now and is gone.
+    pub(in crate::service) ended: bool,
+}
+
+/// What a heartbeat leaves behind.
+#[derive(Debug, Clone)]
+pub(in crate::service) struct Report {
+    /// Which instance.
+    pub(in crate::service) instance: i64,
+    /// When it spoke.
+    pub(in crate::service) at: Timestamp,
+    /// It said that it stops.
+    pub(in crate::service) stopped: bool,
+    /// Its status, JSON, cut.
+    pub(in crate::service) status: String,
+    /// Key id to milliseconds from save to proof, JSON.
+    pub(in crate::service) proved: String,
+}
+
+impl Store {
+    /// Spends a token. The same token with the same key gives the same instance again.
+    pub(in crate::service) async fn enrol(
+        &self,
+        request: EnrolRequest,
+        now: Timestamp,
+    ) -> Result<Enrolled, StoreError> {
+        self.call(move |db| {
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let found = tx
+                .query_row(
+                    "SELECT e.instance, e.expires_at, e.used_by, i.account, i.run, a.revision
+                     FROM enrolments e JOIN instances i ON i.id = e.instance
+                     JOIN accounts a ON a.id = i.account WHERE e.hash = ?1",
+                    [request.token],
+                    |row| {
+                        Ok((
+                            row.get::<_, i64>("instance")?,
+                            row.get::<_, i64>("expires_at")?,
+                            row.get::<_, Option<String>>("used_by")?,
+                            row.get::<_, i64>("account")?,
+                            row.get::<_, Option<Hash>>("run")?,
+                            revision(row, "revision")?,
+                        ))
+                    },
+                )
+                .optional()?;
+            let Some((instance, expires_at, used_by, account, run, revision)) = found else {
+                return Ok(Enrolled::Unknown);
+            };
+            if expires_at <= millis(now) {
+                return Ok(Enrolled::Expired);
+            }
+            let again = used_by.is_some();
+            if used_by.is_some_and(|by| by != request.identity) {
+                return Ok(Enrolled::Used);
+            }
+            if !take_run(&tx, instance, run, request.run)? {
+                return Ok(Enrolled::Clone);
+            }
+            tx.execute(
+                "UPDATE enrolments SET used_by = ?2 WHERE hash = ?1",
+                params![request.token, request.identity],
+            )?;
+            tx.execute(
+                "UPDATE instances SET identity_key = ?2, hostname = ?3, last_seen = ?4, stopped = 0
+                 WHERE id = ?1",
+                params![instance, request.identity, request.hostname, millis(now)],
+            )?;
+            add_session(&tx, instance, request.session)?;
+            tx.commit()?;
+            Ok(Enrolled::Session {
+                instance,
+                account,
+                revision,
+                again,
+            })
+        })
+        .await
+    }
+
+    /// The identity key of an instance, if one has enrolled as it.
+    pub(in crate::service) async fn identity(
+        &self,
+        instance: i64,
+        now: Timestamp,
+    ) -> Result<Option<String>, StoreError> {
+        self.call(move |db| {
+            let found = db
+                .prepare_cached(
+                    "SELECT identity_key FROM instances
+                     WHERE id = ?1 AND (removal_told_at IS NULL OR removal_told_at > ?2)",
+                )?
+                .query_row([instance, told_before(now)], |row| row.get(0))
+                .optional()?;
+            Ok(found.flatten())
+        })
+        .await
+    }
+
+    /// Gives the instance a new session and spends the nonce.
+    pub(in crate::service) async fn renew(
+        &self,
+        request: RenewRequest,
+        now: Timestamp,
+    ) -> Result<Renewed, StoreError> {
+        self.call(move |db| {
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let found = tx
+                .query_row(
+                    "SELECT run FROM instances WHERE id = ?1 AND identity_key = ?2",
+                    params![request.instance, request.identity],
+                    |row| row.get::<_, Option<Hash>>("run"),
+                )
+                .optional()?;
+            let Some(run) = found else {
+                return Ok(Renewed::Gone);
+            };
+            tx.execute(
+                "DELETE FROM used_nonces WHERE instance = ?1 AND expires_at <= ?2",
+                params![request.instance, millis(now)],
+            )?;
+            let spent = tx.execute(
+                "INSERT INTO used_nonces (instance, nonce, expires_at) VALUES (?1, ?2, ?3)
+                 ON CONFLICT DO NOTHING",
+                params![
+                    request.instance,
+                    request.nonce,
+                    millis(request.nonce_expires)
+                ],
+            )? == 0;
+            if spent {
+                return Ok(Renewed::Spent);
+            }
+            if !take_run(&tx, request.instance, run, request.run)? {
+                return Ok(Renewed::Clone);
+            }
+            add_session(&tx, request.instance, request.session)?;
+            tx.commit()?;
+            Ok(Renewed::Session)
+        })
+        .await
+    }
+
+    /// Whose session key this is. Its first use ends the sessions before it; one whose instance
+    /// was told of its removal a minute ago is ended here.
+    pub(in crate::service) async fn agent(
+        &self,
+        hash: Hash,
+        now: Timestamp,
+    ) -> Result<Option<AgentSession>, StoreError> {
+        self.call(move |db| {
+            let Some((mut session, used, ended)) = session(db, hash, now)? else {
+                return Ok(None);
+            };
+            if ended {
+                db.execute("DELETE FROM instances WHERE id = ?1", [session.instance])?;
+                session.ended = true;
+            } else if !used {
+                let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                tx.execute(
+                    "UPDATE agent_sessions SET used = 1 WHERE id = ?1",
+                    [session.id],
+                )?;
+                tx.execute(
+                    "DELETE FROM agent_sessions WHERE instance = ?1 AND id < ?2",
+                    [session.instance, session.id],
+                )?;
+                tx.commit()?;
+            }
+            Ok(Some(session))
+        })
+        .await
+    }
+
+    /// Lets this run speak for the instance. False: it was superseded, a twin speaks.
+    pub(in crate::service) async fn run(
+        &self,
+        instance: i64,
+        run: Hash,
+    ) -> Result<bool, StoreError> {
+        self.call(move |db| {
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let current = tx
+                .query_row("SELECT run FROM instances WHERE id = ?1", [instance], |r| {
+                    r.get::<_, Option<Hash>>(0)
+                })
+                .optional()?
+                .flatten();
+            let taken = take_run(&tx, instance, current, run)?;
+            tx.commit()?;
+            Ok(taken)
+        })
+        .await
+    }
+
+    /// Keeps what a heartbeat said.
+    pub(in crate::service) async fn report(&self, report: Report) -> Result<(), StoreError> {
+        self.call(move |db| {
+            db.prepare_cached(
+                "UPDATE instances SET last_seen = ?2, stopped = ?3, status = ?4, proved = ?5
+                 WHERE id = ?1",
+            )?
+            .execute(params![
+                report.instance,
+                millis(report.at),
+                report.stopped,
+                report.status,
+                report.proved
+            ])?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn session(
+    db: &Connection,
+    hash: Hash,
+    now: Timestamp,
+) -> rusqlite::Result<Option<(AgentSession, bool, bool)>> {
+    let found = db
+        .prepare_cached(
+            "SELECT s.id, s.hash, s.used, s.instance, i.account, i.run, i.removal_keys,
+                    i.removal_told_at, coalesce(i.removal_told_at <= ?2, 0) AS ended
+             FROM agent_sessions s JOIN instances i ON i.id = s.instance WHERE s.hash = ?1",
+        )?
+        .query_row(params![hash, told_before(now)], |row| {
+            let session = AgentSession {
+                id: row.get("id")?,
+                instance: row.get("instance")?,
+                account: row.get("account")?,
+                run: row.get("run")?,
+                removal: removal(row)?,
+                ended: false,
+            };
+            let kept: Hash = row.get("hash")?;
+            Ok((session, kept, row.get("used")?, row.get("ended")?))
+        })
+        .optional()?;
+    Ok(found
+        .filter(|(_, kept, ..)| bool::from(kept.ct_eq(&hash)))
+        .map(|(session, _, used, ended)| (session, used, ended)))
+}
+
+fn add_session(tx: &Transaction<'_>, instance: i64, hash: Hash) -> rusqlite::Result<()> {
+    tx.execute(
+        "INSERT INTO agent_sessions (instance, hash) VALUES (?1, ?2)",
+        params![instance, hash],
+    )?;
+    tx.execute(
+        "DELETE FROM agent_sessions WHERE instance = ?1 AND used = 0 AND id NOT IN
+           (SELECT id FROM agent_sessions WHERE instance = ?1 AND used = 0
+            ORDER BY id DESC LIMIT ?2)",
+        params![instance, UNUSED_SESSIONS],
+    )?;
+    Ok(())
+}
+
+fn take_run(
+    tx: &Transaction<'_>,
+    instance: i64,
+    current: Option<Hash>,
+    run: Hash,
+) -> rusqlite::Result<bool> {
+    if current == Some(run) {
+        return Ok(true);
+    }
+    let superseded = tx
+        .query_row(
+            "SELECT 1 FROM superseded_runs WHERE instance = ?1 AND run = ?2",
+            params![instance, run],
+            |_| Ok(()),
+        )
+        .optional()?
+        .is_some();
+    if superseded {
+        return Ok(false);
+    }
+    if let Some(current) = current {
+        tx.execute(
+            "INSERT INTO superseded_runs (instance, run) VALUES (?1, ?2)",
+            params![instance, current],
+        )?;
+        tx.execute(
+            "DELETE FROM superseded_runs WHERE instance = ?1 AND id NOT IN
+               (SELECT id FROM superseded_runs WHERE instance = ?1 ORDER BY id DESC LIMIT ?2)",
+            params![instance, RUNS],
+        )?;
+    }
+    tx.execute(
+        "UPDATE instances SET run = ?2 WHERE id = ?1",
+        params![instance, run],
+    )?;
+    Ok(true)
+}

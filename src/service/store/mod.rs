@@ -1,0 +1,198 @@
+//! What the service keeps: accounts, SSH keys, instances, and the sessions of their agents.
+//!
+//! Owns the domain types and the handle whose methods send their work to the one thread that has
+//! the database. Every change of an account's keys gives the account a new revision in the same
+//! transaction, and whoever waits for that account is woken as soon as it is durable. Refuses to
+//! know HTTP, and to hold a secret: tokens are kept as hashes only.
+
+mod accounts;
+mod agents;
+mod instances;
+mod sqlite;
+mod ssh_keys;
+#[cfg(test)]
+mod tests;
+
+pub(super) use accounts::{Added, Keys};
+pub(super) use agents::{AgentSession, EnrolRequest, Enrolled, RenewRequest, Renewed, Report};
+pub(super) use instances::{InstanceRow, Made, Removal, Seen};
+pub(super) use ssh_keys::{KeyRow, NewKey, Saved};
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// Jobs that may wait for the database's thread.
+const QUEUE: usize = 256;
+
+/// How long a caller waits for a place in that queue.
+const QUEUE_WAIT: Duration = Duration::from_secs(5);
+
+/// SSH keys of one account.
+pub(super) const MAX_KEYS: i64 = 1_000;
+
+/// Bytes of one account's keys, names and options in all. As JSON, with every quote escaped, they
+/// stay within a list's 4 MiB, and as a snapshot within the 8 MiB that an agent reads: a list that
+/// no agent takes would also hold back every delete after it.
+pub(super) const MAX_KEY_BYTES: i64 = 1_536 * 1024;
+
+/// Instances of one account.
+pub(super) const MAX_INSTANCES: i64 = 10_000;
+
+/// How long an instance that was told of its removal may still speak.
+pub(super) const REMOVAL_GRACE: Duration = Duration::from_secs(60);
+
+/// A SHA-256.
+pub(super) type Hash = [u8; 32];
+
+/// What held queries wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Commit {
+    /// The account has this revision now.
+    Revision {
+        /// Which account.
+        account: i64,
+        /// Its revision.
+        revision: u64,
+    },
+    /// One of the account's instances is being removed.
+    Removal {
+        /// Which account.
+        account: i64,
+        /// Its revision.
+        revision: u64,
+    },
+}
+
+/// Called on the database's thread right after a commit: nothing that befalls the caller's task
+/// comes between a change that is durable and those who wait for it.
+pub(super) type Committed = Arc<dyn Fn(Commit) + Send + Sync>;
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// Why the store has no answer. Variants are what the caller does next.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StoreError {
+    /// Try again: too much is asked of it, or another process holds the database.
+    #[error("the database is busy")]
+    Busy,
+    /// A person makes room.
+    #[error("the database's disk is full")]
+    Full,
+    /// A person looks.
+    #[error("database: {0}")]
+    Fault(#[source] rusqlite::Error),
+    /// The database is of a newer sshkeyd.
+    #[error("database: its schema is version {0}, made by a newer sshkeyd; run that one")]
+    Newer(i64),
+    /// The database's file cannot be opened or made.
+    #[error("{path}: {source}", path = path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// There is no thread to be had.
+    #[error("database: {0}")]
+    Thread(#[source] std::io::Error),
+    /// The thread is gone, or the job panicked.
+    #[error("database: the request was lost")]
+    Lost,
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode;
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
+            Some(ErrorCode::DiskFull) => Self::Full,
+            _ => Self::Fault(error),
+        }
+    }
+}
+
+/// The handle: cheap to clone, usable from any task.
+#[derive(Clone)]
+pub(super) struct Store {
+    jobs: mpsc::Sender<Job>,
+    committed: Committed,
+}
+
+impl Store {
+    /// Opens or makes the database, brings its schema up to date and starts its thread, which
+    /// ends when the last handle is gone. Gives what was last heard of every instance, too.
+    ///
+    /// # Errors
+    /// [`StoreError`], when there is no database to be had.
+    pub(super) fn open(path: &Path, committed: Committed) -> Result<(Self, Vec<Seen>), StoreError> {
+        let connection = sqlite::open(path)?;
+        let seen = instances::all_seen(&connection)?;
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || sqlite::run(connection, queue))
+            .map_err(StoreError::Thread)?;
+        Ok((Self { jobs, committed }, seen))
+    }
+
+    /// Runs one job on the database's thread. A job that was queued is done even if the caller is
+    /// gone by then.
+    async fn call<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let place = tokio::time::timeout(QUEUE_WAIT, self.jobs.reserve())
+            .await
+            .map_err(|_| StoreError::Busy)?
+            .map_err(|_| StoreError::Lost)?;
+        let (answer, answered) = oneshot::channel();
+        place.send(Box::new(move |connection| {
+            // The caller may be gone: then nobody wants the answer.
+            let _ = answer.send(job(connection));
+        }));
+        answered.await.map_err(|_| StoreError::Lost)?
+    }
+
+    /// Does nothing, but by way of the database.
+    pub(super) async fn ping(&self) -> Result<(), StoreError> {
+        self.call(|db| Ok(db.query_row("SELECT 1", [], |_| Ok(()))?))
+            .await
+    }
+
+    /// A number that changes when another process has written to the database
+    /// (`PRAGMA data_version`); our own writes leave it as it is.
+    pub(super) async fn others_version(&self) -> Result<i64, StoreError> {
+        self.call(|db| Ok(db.query_row("PRAGMA data_version", [], |row| row.get(0))?))
+            .await
+    }
+}
+
+/// A time as the database keeps it.
+fn millis(at: Timestamp) -> i64 {
+    at.as_millisecond()
+}
+
+/// A time out of column `column`.
+fn time(row: &rusqlite::Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
+    to_time(row.get(column)?)
+}
+
+/// A time that may be missing, out of column `column`.
+fn time_opt(row: &rusqlite::Row<'_>, column: &str) -> rusqlite::Result<Option<Timestamp>> {
+    row.get::<_, Option<i64>>(column)?.map(to_time).transpose()
+}
+
+/// A revision out of column `column`: SQLite has signed numbers only.
+fn revision(row: &rusqlite::Row<'_>, column: &str) -> rusqlite::Result<u64> {
+    let number: i64 = row.get(column)?;
+    u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, number))
+}
+
+fn to_time(ms: i64) -> rusqlite::Result<Timestamp> {
+    Timestamp::from_millisecond(ms).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, ms))
+}

@@ -1,0 +1,166 @@
+//! SSH keys of an account: type and blob once each, every change a new revision.
+
+use super::accounts::advance;
+use super::{Commit, MAX_KEY_BYTES, MAX_KEYS, Store, StoreError, millis, revision, time, time_opt};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
+
+/// One key as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::service) struct KeyRow {
+    /// Its id.
+    pub(in crate::service) id: i64,
+    /// What its owner calls it.
+    pub(in crate::service) name: String,
+    /// Canonical: type, one blank, base64.
+    pub(in crate::service) public_key: String,
+    /// `SHA256:…`.
+    pub(in crate::service) fingerprint: String,
+    /// Options as in authorized_keys.
+    pub(in crate::service) options: String,
+    /// When it was saved.
+    pub(in crate::service) created_at: Timestamp,
+    /// When it stops to open anything.
+    pub(in crate::service) expires_at: Option<Timestamp>,
+    /// The revision of its last change.
+    pub(in crate::service) revision: u64,
+}
+
+/// A key that is to be saved.
+#[derive(Debug, Clone)]
+pub(in crate::service) struct NewKey {
+    /// What its owner calls it.
+    pub(in crate::service) name: String,
+    /// Canonical.
+    pub(in crate::service) public_key: String,
+    /// `SHA256:…`.
+    pub(in crate::service) fingerprint: String,
+    /// Options as in authorized_keys.
+    pub(in crate::service) options: String,
+    /// When it stops to open anything.
+    pub(in crate::service) expires_at: Option<Timestamp>,
+}
+
+/// What became of a save.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::service) enum Saved {
+    /// It is new.
+    New(KeyRow),
+    /// The account had it; nothing changed.
+    Same(KeyRow),
+    /// The account has it with other options or another expiry, under this id.
+    Differs(i64),
+    /// The account has as many keys as it may.
+    TooMany,
+    /// The account's keys would be longer than a list may be.
+    TooLong,
+}
+
+impl Store {
+    /// Saves a key.
+    pub(in crate::service) async fn save_key(
+        &self,
+        account: i64,
+        key: NewKey,
+        now: Timestamp,
+    ) -> Result<Saved, StoreError> {
+        let committed = self.committed.clone();
+        self.call(move |db| {
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let had = tx
+                .prepare_cached("SELECT * FROM ssh_keys WHERE account = ?1 AND public_key = ?2")?
+                .query_row(params![account, key.public_key], key_row)
+                .optional()?;
+            if let Some(had) = had {
+                let same = had.options == key.options && had.expires_at == key.expires_at;
+                return Ok(if same {
+                    Saved::Same(had)
+                } else {
+                    Saved::Differs(had.id)
+                });
+            }
+            let (count, bytes): (i64, i64) = tx
+                .prepare_cached(
+                    "SELECT count(*), coalesce(sum(octet_length(name) + octet_length(public_key)
+                                                   + octet_length(options)), 0)
+                     FROM ssh_keys WHERE account = ?1",
+                )?
+                .query_row([account], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            if count >= MAX_KEYS {
+                return Ok(Saved::TooMany);
+            }
+            let more = key.name.len() + key.public_key.len() + key.options.len();
+            if bytes.saturating_add(i64::try_from(more).unwrap_or(i64::MAX)) > MAX_KEY_BYTES {
+                return Ok(Saved::TooLong);
+            }
+            let revision = advance(&tx, account, now)?;
+            let saved = tx
+                .prepare_cached(
+                    "INSERT INTO ssh_keys (account, name, public_key, fingerprint, options,
+                                           created_at, expires_at, revision)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) RETURNING *",
+                )?
+                .query_row(
+                    params![
+                        account,
+                        key.name,
+                        key.public_key,
+                        key.fingerprint,
+                        key.options,
+                        millis(now),
+                        key.expires_at.map(millis),
+                        i64::try_from(revision).unwrap_or(i64::MAX)
+                    ],
+                    key_row,
+                )?;
+            tx.commit()?;
+            committed(Commit::Revision { account, revision });
+            Ok(Saved::New(saved))
+        })
+        .await
+    }
+
+    /// Deletes a key. Gives what it was; `None`: the account has none of that id.
+    pub(in crate::service) async fn delete_key(
+        &self,
+        account: i64,
+        id: i64,
+        now: Timestamp,
+    ) -> Result<Option<KeyRow>, StoreError> {
+        let committed = self.committed.clone();
+        self.call(move |db| {
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let gone = tx
+                .prepare_cached("DELETE FROM ssh_keys WHERE account = ?1 AND id = ?2 RETURNING *")?
+                .query_row([account, id], key_row)
+                .optional()?;
+            if gone.is_some() {
+                let revision = advance(&tx, account, now)?;
+                tx.commit()?;
+                committed(Commit::Revision { account, revision });
+            }
+            Ok(gone)
+        })
+        .await
+    }
+}
+
+/// All keys of an account, by id.
+pub(super) fn keys_of(db: &Connection, account: i64) -> rusqlite::Result<Vec<KeyRow>> {
+    db.prepare_cached("SELECT * FROM ssh_keys WHERE account = ?1 ORDER BY id")?
+        .query_map([account], key_row)?
+        .collect()
+}
+
+fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
+    Ok(KeyRow {
+        id: row.get("id")?,
+        name: row.get("name")?,
+        public_key: row.get("public_key")?,
+        fingerprint: row.get("fingerprint")?,
+        options: row.get("options")?,
+        created_at: time(row, "created_at")?,
+        expires_at: time_opt(row, "expires_at")?,
+        revision: revision(row, "revision")?,
+    })
+}

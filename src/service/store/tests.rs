@@ -1,0 +1,181 @@
+//! The store by its own handle: revisions, tokens, runs.
+
+use super::*;
+use std::sync::Mutex;
+
+fn at(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(ms).unwrap()
+}
+
+struct Bed {
+    store: Store,
+    woken: Arc<Mutex<Vec<Commit>>>,
+    account: i64,
+    _dir: tempfile::TempDir,
+}
+
+async fn bed() -> Bed {
+    let dir = tempfile::tempdir().unwrap();
+    let woken = Arc::new(Mutex::new(Vec::new()));
+    let log = woken.clone();
+    let committed: Committed = Arc::new(move |c| log.lock().unwrap().push(c));
+    let (store, _) = Store::open(&dir.path().join("a.db"), committed).unwrap();
+    let added = store
+        .add_account("a@example.com".to_owned(), None, [1; 32], at(1_000))
+        .await
+        .unwrap();
+    let Added::Account(account) = added else {
+        panic!("{added:?}");
+    };
+    Bed {
+        store,
+        woken,
+        account,
+        _dir: dir,
+    }
+}
+
+fn key(n: u8) -> NewKey {
+    NewKey {
+        name: format!("key {n}"),
+        public_key: format!("ssh-ed25519 {n}"),
+        fingerprint: format!("SHA256:{n}"),
+        options: String::new(),
+        expires_at: None,
+    }
+}
+
+async fn save(bed: &Bed, n: u8, now: i64) -> KeyRow {
+    match bed.store.save_key(bed.account, key(n), at(now)).await {
+        Ok(Saved::New(row)) => row,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn revisions_grow_even_when_the_clock_steps_back() {
+    let bed = bed().await;
+    let first = save(&bed, 1, 5_000).await;
+    assert_eq!(first.revision, 5_000);
+    let second = save(&bed, 2, 2_000).await;
+    assert_eq!(second.revision, 5_001);
+    bed.store
+        .delete_key(bed.account, first.id, at(1))
+        .await
+        .unwrap()
+        .unwrap();
+    let keys = bed.store.keys(bed.account).await.unwrap();
+    assert_eq!(keys.head.revision, 5_002);
+    assert_eq!(keys.keys, [second]);
+    let third = save(&bed, 3, 9_000).await;
+    assert_eq!(third.revision, 9_000);
+    assert!(third.id > keys.keys[0].id);
+    let woken = bed.woken.lock().unwrap().clone();
+    let account = bed.account;
+    let expected =
+        [5_000, 5_001, 5_002, 9_000].map(|revision| Commit::Revision { account, revision });
+    assert_eq!(woken, expected);
+}
+
+#[tokio::test]
+async fn a_lifted_account_never_gives_out_the_numbers_below() {
+    let bed = bed().await;
+    let lifted = bed
+        .store
+        .lift(bed.account, 70_000, at(2_000))
+        .await
+        .unwrap();
+    assert_eq!(lifted, 70_001);
+    assert_eq!(save(&bed, 1, 3_000).await.revision, 70_002);
+    let same = bed.store.lift(bed.account, 10, at(2_000)).await.unwrap();
+    assert_eq!(same, 70_002);
+}
+
+#[tokio::test]
+async fn the_same_key_twice_is_one_key_and_no_new_revision() {
+    let bed = bed().await;
+    let first = save(&bed, 1, 5_000).await;
+    let mut again = key(1);
+    again.name = "other".to_owned();
+    let saved = bed.store.save_key(bed.account, again.clone(), at(6_000));
+    assert_eq!(saved.await.unwrap(), Saved::Same(first.clone()));
+    again.expires_at = Some(at(99_000));
+    let saved = bed.store.save_key(bed.account, again, at(6_000));
+    assert_eq!(saved.await.unwrap(), Saved::Differs(first.id));
+    let head = bed.store.head(bed.account).await.unwrap().unwrap();
+    assert_eq!(head.revision, 5_000);
+}
+
+#[tokio::test]
+async fn keys_that_would_make_a_list_too_long_for_agents_are_not_taken() {
+    let bed = bed().await;
+    let long = |n| NewKey {
+        options: "x".repeat(600 * 1024),
+        ..key(n)
+    };
+    for n in [1, 2] {
+        let saved = bed.store.save_key(bed.account, long(n), at(5_000)).await;
+        assert!(matches!(saved, Ok(Saved::New(_))));
+    }
+    let saved = bed.store.save_key(bed.account, long(3), at(5_000)).await;
+    assert_eq!(saved.unwrap(), Saved::TooLong);
+    save(&bed, 3, 6_000).await;
+}
+
+#[tokio::test]
+async fn an_address_is_taken_whatever_its_case() {
+    let bed = bed().await;
+    let again = bed
+        .store
+        .add_account("A@Example.com".to_owned(), None, [2; 32], at(1));
+    assert_eq!(again.await.unwrap(), Added::Taken);
+    assert_eq!(bed.store.api_key([2; 32]).await.unwrap(), None);
+    assert_eq!(bed.store.api_key([1; 32]).await.unwrap(), Some(bed.account));
+}
+
+#[tokio::test]
+async fn sixty_four_superseded_runs_are_remembered() {
+    let bed = bed().await;
+    let made = bed
+        .store
+        .add_instance(bed.account, "a".to_owned(), [3; 32], at(9_000), at(1_000))
+        .await
+        .unwrap();
+    let Made::Instance(instance) = made else {
+        panic!("{made:?}");
+    };
+    for run in 0..=65_u8 {
+        assert!(bed.store.run(instance, [run; 32]).await.unwrap());
+    }
+    assert!(bed.store.run(instance, [65; 32]).await.unwrap());
+    assert!(!bed.store.run(instance, [64; 32]).await.unwrap());
+    assert!(!bed.store.run(instance, [1; 32]).await.unwrap());
+    assert!(bed.store.run(instance, [0; 32]).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_job_that_panics_costs_only_its_own_answer() {
+    let bed = bed().await;
+    let lost = bed.store.call::<()>(|_| panic!("a job's own fault")).await;
+    assert!(matches!(lost, Err(StoreError::Lost)));
+    bed.store.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn another_process_on_the_same_database_is_noticed() {
+    let bed = bed().await;
+    let before = bed.store.others_version().await.unwrap();
+    save(&bed, 1, 5_000).await;
+    assert_eq!(bed.store.others_version().await.unwrap(), before);
+    let path = bed._dir.path().join("a.db");
+    let (other, _) = Store::open(&path, Arc::new(|_| {})).unwrap();
+    other
+        .save_key(bed.account, key(2), at(6_000))
+        .await
+        .unwrap();
+    assert_ne!(bed.store.others_version().await.unwrap(), before);
+    assert_eq!(
+        bed.store.revisions(vec![bed.account, 99]).await.unwrap(),
+        [(bed.account, 6_000)]
+    );
+}
