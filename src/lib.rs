@@ -81,8 +81,11 @@
 //! | foreign line | a line of authorized_keys that is not ours |
 
 pub mod agent;
+pub mod cli;
 pub mod client;
 pub mod config;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod keys;
 #[cfg(feature = "service")]
 pub mod service;

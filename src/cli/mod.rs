@@ -1,0 +1,186 @@
+//! What a person starts: one file a command, `output.rs` prints, `exit.rs` says how it ended.
+//!
+//! Owns the words of the command line and the exit codes of interface.md section 1. Refuses to do
+//! any command's work: it reads arguments, calls the folder below, and shows what came of it. The
+//! environment is read here, nowhere lower.
+
+#[cfg(feature = "service")]
+mod account;
+mod agent;
+mod check;
+#[cfg(feature = "demo")]
+mod demo;
+mod exit;
+mod instances;
+mod logging;
+mod output;
+mod remote;
+mod rollout;
+#[cfg(feature = "service")]
+mod server;
+mod ssh_keys;
+mod status;
+mod unmanage;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+use exit::{Exit, exit_of};
+use output::Output;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Keeps an account's SSH keys live on every instance, and proves it by asking sshd.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[cfg(feature = "demo")]
+    /// Runs the whole story on this machine: service, agent and an SSH server in one directory
+    Demo(demo::Args),
+    /// Runs the agent: keys from its sources into its targets, proved by sshd
+    Agent(agent::Args),
+    #[cfg(feature = "service")]
+    /// Runs the account key service
+    Server(server::Args),
+    /// Checks a configuration file and names every fault in it
+    Check(check::Args),
+    /// Shows what the agent of this machine holds
+    Status(status::StatusArgs),
+    /// Lets the agent of this machine fetch and write now, and waits for it
+    Sync(status::SyncArgs),
+    /// Takes out everything that the agent ever wrote
+    Unmanage(unmanage::Args),
+    #[cfg(feature = "service")]
+    /// Accounts, on the service's own machine
+    Account(account::Args),
+    /// The account's SSH keys
+    SshKeys(ssh_keys::Args),
+    /// The account's instances
+    Instances(instances::Args),
+}
+
+/// Runs the command that `args` name (the program's own name first) and says how it ended.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut out = Output::of_process();
+    let exit = match Cli::try_parse_from(args) {
+        Ok(cli) => start(cli.command, &mut out).unwrap_or_else(|error| {
+            out.error(&in_words(error.as_ref()));
+            exit_of(&error)
+        }),
+        Err(error) => usage(&error, &mut out),
+    };
+    out.finish(exit).into()
+}
+
+fn start(command: Command, out: &mut Output) -> anyhow::Result<Exit> {
+    match command {
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => demo::run(args, out),
+        Command::Agent(args) => agent::run(args, out),
+        #[cfg(feature = "service")]
+        Command::Server(args) => server::run(args),
+        Command::Check(args) => check::run(args, out),
+        Command::Status(args) => status::status(args, out),
+        Command::Sync(args) => status::sync(args, out),
+        Command::Unmanage(args) => unmanage::run(args, out),
+        #[cfg(feature = "service")]
+        Command::Account(args) => account::run(args, out),
+        Command::SshKeys(args) => ssh_keys::run(args, out),
+        Command::Instances(args) => instances::run(args, out),
+    }
+}
+
+/// Help that was asked for is an answer; anything else is a fault of usage (64, not clap's 2).
+fn usage(error: &clap::Error, out: &mut Output) -> Exit {
+    let asked = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    );
+    out.styled(&error.render(), asked);
+    if asked { Exit::Done } else { Exit::Usage }
+}
+
+/// A variable of the environment, as [`crate::config`] asks for it.
+fn env(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
+/// An error and its causes, on one line; a cause that the words before it end with is not repeated.
+fn in_words(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let text = inner.to_string();
+        if !words.ends_with(&text) {
+            words = format!("{words}: {text}");
+        }
+        cause = inner.source();
+    }
+    words
+}
+
+/// The runtime of a command that makes a few calls.
+///
+/// # Errors
+/// The system has no room for it.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}
+
+/// A duration as people write it, for clap.
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    crate::config::parse_duration(text)
+        .map_err(|error| format!("{error}; as in 30s, 5m, 12h or 7d"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let inner = std::io::Error::other("disk full");
+        let outer = anyhow::Error::from(inner)
+            .context("db: disk full")
+            .context("open");
+        assert_eq!(in_words(outer.as_ref()), "open: db: disk full");
+    }
+
+    #[test]
+    fn usage_faults_are_64_and_help_is_an_answer() {
+        let end = |args: &[&str]| {
+            let (mut out, seen) = Output::captured();
+            let error = Cli::try_parse_from(args).unwrap_err();
+            (usage(&error, &mut out), seen.out(), seen.err())
+        };
+        let (exit, stdout, stderr) = end(&["sshkeyd", "--help"]);
+        assert!(exit == Exit::Done && stdout.contains("ssh-keys") && stderr.is_empty());
+        let (exit, stdout, _) = end(&["sshkeyd", "--version"]);
+        assert_eq!(exit, Exit::Done);
+        assert_eq!(stdout, concat!("sshkeyd ", env!("CARGO_PKG_VERSION"), "\n"));
+        for wrong in [
+            &["sshkeyd"] as &[_],
+            &["sshkeyd", "nope"],
+            &["sshkeyd", "ssh-keys", "add"],
+        ] {
+            let (exit, stdout, stderr) = end(wrong);
+            assert!(
+                exit == Exit::Usage && stdout.is_empty() && !stderr.is_empty(),
+                "{wrong:?}"
+            );
+        }
+    }
+}

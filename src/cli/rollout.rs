@@ -1,0 +1,224 @@
+//! How far a key has come: shown as a table, and waited for.
+//!
+//! Owns when a wait is over (interface.md section 1, `--wait`): every live instance has `proved`
+//! the key, or has `written` it and says why no proof can be had. Refuses to count an instance that
+//! has not spoken as one that has; those that are not live are counted, not waited for.
+
+use super::exit::{Exit, Failed};
+use super::output::Output;
+use super::remote::explained;
+use crate::client::{Api, ClientError};
+use crate::wire::{InstanceState, Rollout, RolloutInstance, RolloutState};
+use std::time::Duration;
+
+/// How long one query is held: short enough to pass any proxy.
+const HOLD: Duration = Duration::from_secs(25);
+/// Between two queries, for a service that does not hold them.
+const PAUSE: Duration = Duration::from_millis(50);
+/// After a query that gave no answer.
+const BACK_OFF: Duration = Duration::from_secs(1);
+
+/// The instances that a wait is about, by whether they have said what they can say.
+struct Standing<'a> {
+    settled: Vec<&'a RolloutInstance>,
+    others: Vec<&'a RolloutInstance>,
+    not_live: usize,
+}
+
+/// What a wait came to.
+pub(super) struct Waited {
+    /// The last picture.
+    pub(super) rollout: Rollout,
+    /// Whether every instance waited for has settled.
+    pub(super) settled: bool,
+}
+
+fn standing<'a>(rollout: &'a Rollout, only: Option<&str>) -> Standing<'a> {
+    let mut standing = Standing {
+        settled: Vec::new(),
+        others: Vec::new(),
+        not_live: 0,
+    };
+    for instance in &rollout.instances {
+        let live = instance.instance_state == InstanceState::Live;
+        match only {
+            Some(only) if !is_named(instance, only) => continue,
+            None if !live => standing.not_live += 1,
+            _ if live && has_settled(instance) => standing.settled.push(instance),
+            _ => standing.others.push(instance),
+        }
+    }
+    standing
+}
+
+fn is_named(instance: &RolloutInstance, name: &str) -> bool {
+    instance.instance.to_string() == name || instance.label == name
+}
+
+fn has_settled(instance: &RolloutInstance) -> bool {
+    match instance.state {
+        RolloutState::Proved => true,
+        RolloutState::Written => instance.why.is_some(),
+        RolloutState::Wanted | RolloutState::Refused => false,
+    }
+}
+
+/// Waits until the key has settled, `within` at the longest, and shows how it goes.
+///
+/// # Errors
+/// An answer that more waiting does not change, no answer at all in that time, or an `only` that
+/// names no instance.
+pub(super) async fn wait(
+    api: &Api,
+    id: i64,
+    within: Duration,
+    only: Option<&str>,
+    out: &mut Output,
+) -> Result<Waited, Failed> {
+    let mut progress = out.progress();
+    let mut last: Option<Rollout> = None;
+    let mut etag: Option<String> = None;
+    let mut trouble = ClientError::Timeout;
+    let watch = async {
+        loop {
+            // A tag that names nothing: the first picture comes at once.
+            let known = etag.as_deref().unwrap_or("\"\"");
+            let pause = match api.rollout_after(id, known, HOLD).await {
+                Ok(None) => PAUSE,
+                Ok(Some((rollout, tag))) => {
+                    etag = tag;
+                    let now = standing(&rollout, only);
+                    let done = now.others.is_empty();
+                    let settled = now.settled.len() as u64;
+                    let total = settled + now.others.len() as u64;
+                    let nobody = only.filter(|_| total == 0).map(no_such_instance);
+                    progress.show(out, settled, total, &summary(&now));
+                    last = Some(rollout);
+                    match nobody {
+                        Some(failed) => return Err(failed),
+                        None if done => return Ok(()),
+                        None => PAUSE,
+                    }
+                }
+                Err(error) if may_pass(&error) => {
+                    let pause = error.retry_after().unwrap_or(BACK_OFF).max(BACK_OFF);
+                    trouble = error;
+                    pause
+                }
+                Err(error) => return Err(explained(error)),
+            };
+            tokio::time::sleep(pause).await;
+        }
+    };
+    let ended = tokio::time::timeout(within, watch).await;
+    progress.end();
+    let settled = ended.is_ok();
+    ended.unwrap_or(Ok(()))?;
+    match last {
+        Some(rollout) => Ok(Waited { rollout, settled }),
+        None => Err(explained(trouble)),
+    }
+}
+
+fn may_pass(error: &ClientError) -> bool {
+    super::exit::exit_of_client(error) == Exit::Unavailable
+}
+
+fn no_such_instance(name: &str) -> Failed {
+    let text = format!("no instance \"{name}\" is to hold this key; see `sshkeyd instances list`");
+    Failed::new(Exit::NotDone, text)
+}
+
+fn summary(standing: &Standing<'_>) -> String {
+    let count = |state| standing.settled.iter().filter(|i| i.state == state).count();
+    let (proved, written) = (count(RolloutState::Proved), count(RolloutState::Written));
+    let all = standing.settled.len() + standing.others.len();
+    let mut text = format!("proved on {proved} of {all}");
+    for (number, words) in [
+        (written, "written without proof"),
+        (standing.others.len(), "to come"),
+        (standing.not_live, "not live"),
+    ] {
+        if number > 0 {
+            text.push_str(&format!(", {number} {words}"));
+        }
+    }
+    text
+}
+
+/// What came of a wait, for a person: the numbers, why there is no proof, and who is missing.
+pub(super) fn show_end(waited: &Waited, only: Option<&str>, out: &mut Output) {
+    let standing = standing(&waited.rollout, only);
+    out.line(&summary(&standing));
+    for instance in &standing.settled {
+        if instance.state == RolloutState::Written {
+            out.line(&format!("{}: {}", named(instance), words(instance)));
+        }
+    }
+    for instance in &standing.others {
+        out.error(&format!("{}: {}", named(instance), words(instance)));
+    }
+}
+
+/// Every instance, for a person.
+pub(super) fn show(rollout: &Rollout, out: &mut Output) {
+    let row = |i: &RolloutInstance| {
+        let seen = state_word(i.instance_state);
+        [
+            i.instance.to_string(),
+            i.label.clone(),
+            seen.to_owned(),
+            words(i),
+        ]
+    };
+    let rows: Vec<[String; 4]> = rollout.instances.iter().map(row).collect();
+    out.table(["ID", "LABEL", "INSTANCE", "KEY"], &rows);
+    let counts = rollout.counts;
+    out.line(&format!(
+        "{} in all: {} live ({} proved, {} written, {} wanted, {} refused), {} not live",
+        counts.total,
+        counts.live,
+        counts.proved,
+        counts.written,
+        counts.wanted,
+        counts.refused,
+        counts.offline
+    ));
+}
+
+fn named(instance: &RolloutInstance) -> String {
+    format!("instance {} \"{}\"", instance.instance, instance.label)
+}
+
+/// Where the key stands on one instance, in words.
+fn words(instance: &RolloutInstance) -> String {
+    let why = instance.why.as_deref();
+    let mut text = match (instance.state, why) {
+        (RolloutState::Wanted, _) => "wanted".to_owned(),
+        (RolloutState::Written, None) => "written, no proof yet".to_owned(),
+        (RolloutState::Written, Some(why)) => format!("written, no proof: {why}"),
+        (RolloutState::Proved, _) => match instance.proved_after_ms {
+            Some(ms) => format!("proved, {ms} ms after the save"),
+            None => "proved".to_owned(),
+        },
+        (RolloutState::Refused, None) => "refused".to_owned(),
+        (RolloutState::Refused, Some(why)) => format!("refused: {why}"),
+    };
+    if let Some(since) = instance.offline_since {
+        text.push_str(&format!("; offline since {since:.0}"));
+    }
+    text
+}
+
+/// The interface's word for how lately an instance was heard.
+pub(super) fn state_word(state: InstanceState) -> &'static str {
+    match state {
+        InstanceState::Live => "live",
+        InstanceState::Stale => "stale",
+        InstanceState::Offline => "offline",
+        InstanceState::Never => "never",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! When a wait is over, and what a person reads at its end.
+
+use super::*;
+use crate::client::canned::{Canned, Reply};
+use crate::client::{Http, HttpOptions};
+use crate::wire::RolloutCounts;
+
+fn on(id: i64, live: InstanceState, state: RolloutState, why: Option<&str>) -> RolloutInstance {
+    RolloutInstance {
+        instance: id,
+        label: format!("web{id}"),
+        instance_state: live,
+        state,
+        why: why.map(str::to_owned),
+        offline_since: None,
+        proved_after_ms: None,
+    }
+}
+
+fn picture(instances: Vec<RolloutInstance>) -> Rollout {
+    Rollout {
+        id: 7,
+        fingerprint: "SHA256:x".to_owned(),
+        revision: 1,
+        counts: RolloutCounts::default(),
+        instances,
+    }
+}
+
+fn reply(instances: Vec<RolloutInstance>) -> Reply {
+    let headers = ["Content-Type: application/json", "ETag: \"e1\""];
+    let body = serde_json::to_string(&picture(instances)).unwrap();
+    Reply::new("200 OK", &headers, &body)
+}
+
+fn api(url: &str) -> Api {
+    let http = Http::try_new(&HttpOptions::default()).unwrap();
+    Api::try_new(http, url, None).unwrap()
+}
+
+use InstanceState::{Live, Never, Offline, Stale};
+use RolloutState::{Proved, Refused, Wanted, Written};
+
+#[test]
+fn only_a_proof_or_a_stated_reason_settles_a_live_instance() {
+    let done = |instance| standing(&picture(vec![instance]), None).others.is_empty();
+    assert!(done(on(1, Live, Proved, None)));
+    assert!(done(on(1, Live, Written, Some("no-sshd"))));
+    assert!(!done(on(1, Live, Written, None)));
+    assert!(!done(on(1, Live, Wanted, None)));
+    assert!(!done(on(1, Live, Wanted, Some("anything"))));
+    assert!(!done(on(1, Live, Refused, Some("rejected"))));
+}
+
+#[test]
+fn what_is_not_live_is_counted_and_not_waited_for() {
+    let rollout = picture(vec![
+        on(1, Live, Proved, None),
+        on(2, Offline, Wanted, None),
+        on(3, Stale, Wanted, None),
+        on(4, Never, Wanted, None),
+    ]);
+    let all = standing(&rollout, None);
+    assert!(all.others.is_empty());
+    assert_eq!(summary(&all), "proved on 1 of 1, 3 not live");
+    // Asked for by name it is waited for: nothing else would be.
+    assert_eq!(standing(&rollout, Some("web2")).others.len(), 1);
+    assert_eq!(standing(&rollout, Some("1")).settled.len(), 1);
+}
+
+#[tokio::test]
+async fn a_wait_ends_with_the_last_proof_and_says_each_step() {
+    let server = Canned::plain(vec![
+        Reply::new("503 Service Unavailable", &[], ""),
+        reply(vec![on(1, Live, Wanted, None), on(2, Live, Wanted, None)]),
+        Reply::new("304 Not Modified", &[], ""),
+        reply(vec![on(1, Live, Proved, None), on(2, Live, Wanted, None)]),
+        reply(vec![
+            on(1, Live, Proved, None),
+            on(2, Live, Written, Some("from-option")),
+        ]),
+    ])
+    .await;
+    let (mut out, seen) = Output::captured();
+    let waited = wait(
+        &api(&server.url),
+        7,
+        Duration::from_secs(60),
+        None,
+        &mut out,
+    )
+    .await
+    .unwrap();
+    assert!(waited.settled);
+    show_end(&waited, None, &mut out);
+    let steps = "proved on 0 of 2, 2 to come\nproved on 1 of 2, 1 to come\n\
+                 proved on 1 of 2, 1 written without proof\n";
+    assert_eq!(seen.err(), steps);
+    let end = "proved on 1 of 2, 1 written without proof\n\
+               instance 2 \"web2\": written, no proof: from-option\n";
+    assert_eq!(seen.out(), end);
+    let known = ["\"\"", "\"e1\"", "\"e1\""];
+    for (request, known) in server.requests().await.iter().skip(1).zip(known) {
+        assert!(
+            request.starts_with("GET /v1/ssh-keys/7/rollout?wait=25 HTTP"),
+            "{request}"
+        );
+        assert!(
+            request.contains(&format!("if-none-match: {known}\r\n")),
+            "{request}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_wait_that_runs_out_names_the_others() {
+    let server = Canned::plain(vec![
+        reply(vec![
+            on(1, Live, Refused, Some("rsa-too-short")),
+            on(2, Live, Wanted, None),
+            on(3, Live, Proved, None),
+        ]),
+        Reply::raw("").then_hang(),
+    ])
+    .await;
+    let (mut out, seen) = Output::captured();
+    let within = Duration::from_millis(500);
+    let waited = wait(&api(&server.url), 7, within, None, &mut out)
+        .await
+        .unwrap();
+    assert!(!waited.settled);
+    show_end(&waited, None, &mut out);
+    let err = seen.err();
+    assert!(
+        err.contains("instance 1 \"web1\": refused: rsa-too-short\n"),
+        "{err}"
+    );
+    assert!(err.contains("instance 2 \"web2\": wanted\n"), "{err}");
+    assert!(!err.contains("web3"), "{err}");
+}
+
+#[tokio::test]
+async fn what_waiting_cannot_mend_ends_it_at_once() {
+    let server = Canned::plain(vec![Reply::new("404 Not Found", &[], "")]).await;
+    let (mut out, _seen) = Output::captured();
+    let within = Duration::from_secs(60);
+    let failed = wait(&api(&server.url), 7, within, None, &mut out)
+        .await
+        .err()
+        .unwrap();
+    assert!(failed.to_string().starts_with("not found"), "{failed}");
+
+    let server = Canned::plain(vec![reply(vec![on(1, Live, Proved, None)])]).await;
+    let failed = wait(&api(&server.url), 7, within, Some("web9"), &mut out)
+        .await
+        .err()
+        .unwrap();
+    assert!(failed.to_string().contains("web9"), "{failed}");
+}
+
+#[tokio::test]
+async fn no_live_instance_is_done_at_once_and_says_so() {
+    let server = Canned::plain(vec![reply(vec![on(1, Offline, Wanted, None)])]).await;
+    let (mut out, seen) = Output::captured();
+    let within = Duration::from_secs(60);
+    assert!(
+        wait(&api(&server.url), 7, within, None, &mut out)
+            .await
+            .unwrap()
+            .settled
+    );
+    assert_eq!(seen.err(), "proved on 0 of 0, 1 not live\n");
+}

@@ -1,0 +1,161 @@
+//! What the story is played on: service, SSH server and agent, all in this process, all real.
+
+use super::Scratch;
+use super::ssh_server::SshServer;
+use crate::agent;
+use crate::client::{Api, Http, HttpOptions};
+use crate::config::{self, AgentConfig, ServerConfig};
+use crate::keys::PublicKey;
+use crate::service::{self, Service};
+use crate::sys::signals::Signal;
+use crate::sys::{clock, private_file, users};
+use crate::wire::NewInstance;
+use anyhow::{Context as _, anyhow};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use zeroize::Zeroizing;
+
+/// Everything that runs.
+pub struct Stage {
+    /// Where the service listens.
+    pub url: String,
+    /// The account's API key.
+    pub api_key: Zeroizing<String>,
+    /// The service, as the account's owner.
+    pub api: Api,
+    /// Where the SSH server listens.
+    pub ssh: SocketAddr,
+    /// Its host key.
+    pub host_key: PublicKey,
+    /// The local user who runs all this.
+    pub user: String,
+    /// The file that the agent keeps and the SSH server obeys.
+    pub authorized_keys: PathBuf,
+    /// The agent's configuration file.
+    pub agent_file: PathBuf,
+    /// Where the agent listens.
+    pub control_socket: PathBuf,
+    stop: watch::Sender<bool>,
+    wish: mpsc::Sender<Signal>,
+    tasks: Vec<JoinHandle<anyhow::Result<()>>>,
+}
+
+impl Stage {
+    /// Starts all of it.
+    ///
+    /// # Errors
+    /// In words, with what could not be had.
+    pub async fn set(scratch: &Scratch) -> anyhow::Result<Self> {
+        let dir = scratch.path();
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = Vec::new();
+
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let service = Service::open(&ServerConfig {
+            listen: listener.local_addr()?,
+            public_url: url.clone(),
+            database: dir.join("service.db"),
+            secrets_dir: dir.join("secrets"),
+            tls: None,
+            danger_plaintext: false,
+            max_held: 100,
+        })?;
+        let account = service.add_account("you@demo.invalid", None).await?;
+        let until = done(stopped.clone());
+        tasks.push(tokio::spawn(async move {
+            Ok(service::serve(service, listener, None, until).await?)
+        }));
+        let http = Http::try_new(&HttpOptions::default())?;
+        let api = Api::try_new(http, &url, Some(account.api_key.clone()))?;
+
+        let authorized_keys = dir.join("authorized_keys");
+        let until = done(stopped.clone());
+        let server = SshServer::start(authorized_keys.clone(), clock::now, until).await?;
+        let host_key_file = dir.join("ssh_host_ed25519_key.pub");
+        private_file::replace(&host_key_file, format!("{}\n", server.host_key).as_bytes())?;
+
+        let uid = users::current_uid();
+        let user = users::lookup_uid(uid)?
+            .ok_or_else(|| anyhow!("uid {uid} is no local user, and keys are for local users"))?
+            .name;
+        let new = NewInstance {
+            label: "demo".to_owned(),
+        };
+        let token = api.create_instance(&new).await?.enroll_token;
+        private_file::replace(&dir.join("enroll-token"), token.as_bytes())?;
+        let agent_file = dir.join("agent.toml");
+        let text = agent_toml(dir, &url, &user, server.address);
+        private_file::replace(&agent_file, text.as_bytes())?;
+        let config = config::agent_from_str(&text, &agent_file, &|_| None)?;
+        let control_socket = config.control_socket.clone();
+        let (wish, wishes) = mpsc::channel(1);
+        tasks.push(tokio::spawn(run_agent(config, wishes)));
+
+        Ok(Self {
+            url,
+            api_key: account.api_key,
+            api,
+            ssh: server.address,
+            host_key: server.host_key,
+            user,
+            authorized_keys,
+            agent_file,
+            control_socket,
+            stop,
+            wish,
+            tasks,
+        })
+    }
+
+    /// Stops the agent, then the rest.
+    ///
+    /// # Errors
+    /// What ended one of them before its time.
+    pub async fn clear(self) -> anyhow::Result<()> {
+        // Whoever does not listen any more has ended already, and says why below.
+        let _ = self.wish.send(Signal::Stop).await;
+        let mut tasks = self.tasks;
+        let agent = tasks.pop().context("the agent was started last")?;
+        agent.await??;
+        let _ = self.stop.send(true);
+        for task in tasks {
+            task.await??;
+        }
+        Ok(())
+    }
+}
+
+async fn run_agent(config: AgentConfig, wishes: mpsc::Receiver<Signal>) -> anyhow::Result<()> {
+    let same = config.clone();
+    let load = move || Ok(same.clone());
+    Ok(agent::run(config, None, &load, wishes).await?)
+}
+
+async fn done(mut stopped: watch::Receiver<bool>) {
+    // A sender that is gone means the same.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// The agent's file, as anybody would write it for such a place.
+fn agent_toml(dir: &Path, url: &str, user: &str, sshd: SocketAddr) -> String {
+    let quoted = |path: &str| format!("{:?}", dir.join(path).display().to_string());
+    format!(
+        "[agent]\nstate-dir = {state}\ncontrol-socket = {socket}\n\n\
+         [[source]]\nname = \"account\"\naccount.urls = [{url:?}]\n\
+         account.enroll-token-file = {token}\n\n\
+         [[target]]\nuser = {user:?}\nsources = [\"account\"]\npath = {keys}\n\n\
+         [verify]\nsshd = \"{sshd}\"\n\n\
+         [certificates]\nsshd = {none}\nhost-keys = [{host_key}]\n",
+        state = quoted("state"),
+        socket = quoted("run/agent.sock"),
+        token = quoted("enroll-token"),
+        // A path of a target has tokens (`%h`).
+        keys = quoted("authorized_keys").replace('%', "%%"),
+        none = quoted("no-sshd-here"),
+        host_key = quoted("ssh_host_ed25519_key.pub"),
+    )
+}
