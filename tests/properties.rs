@@ -25,9 +25,13 @@ mod world;
 
 use proptest::test_runner::{Config, FileFailurePersistence};
 
-/// 256 cases, or `PROPTEST_CASES`; what fails is written down where it is tried again.
+/// 256 cases, or `PROPTEST_CASES`; ten times as many with `tests/run --long`. What fails is written
+/// down where it is tried again.
 fn config() -> Config {
+    let usual = Config::default().cases;
+    let long = std::env::var_os("SSHKEYD_LONG").is_some();
     Config {
+        cases: if long { usual * 10 } else { usual },
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(
             "tests/data/seeds/proptest.txt",
         ))),
