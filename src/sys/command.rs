@@ -216,9 +216,16 @@ mod tests {
         let error = sh(&script, limits_of_start).await.unwrap_err();
         assert!(matches!(error, CommandError::TimedOut(_)));
         let child = std::fs::read_to_string(&pid).unwrap();
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.trim()));
-        // Gone, or a zombie until its new parent looks.
-        assert!(stat.is_err() || stat.unwrap().contains(") Z "));
+        let stat = format!("/proc/{}/stat", child.trim());
+        // The signal is sent; the child dies in its own time, and is then gone, or a zombie until
+        // its new parent looks.
+        let dead = async {
+            while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let died = tokio::time::timeout(Duration::from_secs(10), dead).await;
+        assert!(died.is_ok(), "the child lives on");
         let closed = sh("exec >&- 2>&-; exec sleep 1000", limits)
             .await
             .unwrap_err();
