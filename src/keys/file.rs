@@ -5,6 +5,7 @@
 
 use super::{Fingerprint, Line, read_line};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// The first words of the line that opens the block.
 pub const BEGIN: &str = "BEGIN sshkeyd";
@@ -14,7 +15,7 @@ pub const END: &str = "END sshkeyd";
 /// A file's bytes, and what each line of them is.
 #[derive(Debug, Clone, Default)]
 pub struct AuthorizedKeys {
-    bytes: Vec<u8>,
+    bytes: Arc<Vec<u8>>,
     lines: Vec<FileLine>,
 }
 
@@ -64,10 +65,13 @@ pub enum Block {
 }
 
 impl AuthorizedKeys {
-    /// Reads a file's bytes. Nothing in them is an error.
+    /// Reads a file's bytes, which may be somebody else's too. Nothing in them is an error.
     #[must_use]
-    pub fn parse(bytes: Vec<u8>) -> Self {
-        let mut lines = Vec::new();
+    pub fn parse(bytes: impl Into<Arc<Vec<u8>>>) -> Self {
+        let bytes = bytes.into();
+        // Room for them at once: a vector that grows takes twice that, and leaves holes.
+        let breaks = bytes.iter().filter(|byte| **byte == b'\n').count();
+        let mut lines = Vec::with_capacity(breaks + 1);
         let mut start = 0;
         for part in bytes.split_inclusive(|b| *b == b'\n') {
             let end = start + part.len();
@@ -96,6 +100,17 @@ impl AuthorizedKeys {
     #[must_use]
     pub fn text(&self, line: &FileLine) -> &[u8] {
         self.bytes.get(line.span.clone()).unwrap_or_default()
+    }
+
+    /// The bytes of lines that follow each other.
+    #[must_use]
+    pub fn text_of(&self, lines: Range<usize>) -> &[u8] {
+        match self.lines.get(lines).unwrap_or_default() {
+            [] => None,
+            [first, .., last] => self.bytes.get(first.span.start..last.span.end),
+            [line] => self.bytes.get(line.span.clone()),
+        }
+        .unwrap_or_default()
     }
 
     /// What there is of our block.
@@ -148,18 +163,17 @@ impl AuthorizedKeys {
             .map(|(at, _)| at + 1)
     }
 
-    /// How many keys stand outside the block.
-    #[must_use]
-    pub fn foreign(&self) -> usize {
+    /// Every key that stands outside the block, in order.
+    pub fn foreign(&self) -> impl Iterator<Item = Fingerprint> + '_ {
         let block = match self.block() {
             Block::Whole(range) => range,
             _ => 0..0,
         };
-        self.lines
-            .iter()
-            .enumerate()
-            .filter(|(at, line)| !block.contains(at) && matches!(line.kind, LineKind::Entry { .. }))
-            .count()
+        let lines = self.lines.iter().enumerate();
+        lines.filter_map(move |(at, line)| match line.kind {
+            LineKind::Entry { fingerprint, .. } if !block.contains(&at) => Some(fingerprint),
+            _ => None,
+        })
     }
 }
 
@@ -202,7 +216,7 @@ mod tests {
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g";
 
     fn block(text: &str) -> Block {
-        AuthorizedKeys::parse(text.into()).block()
+        AuthorizedKeys::parse(text.as_bytes().to_vec()).block()
     }
 
     #[test]
@@ -239,8 +253,8 @@ mod tests {
     #[test]
     fn lines_outside_the_block_are_somebody_elses() {
         let text = format!("{KEY}\n# BEGIN sshkeyd\n{KEY}\n# END sshkeyd\nno-pty {KEY}");
-        let file = AuthorizedKeys::parse(text.clone().into());
-        assert_eq!(file.foreign(), 2);
+        let file = AuthorizedKeys::parse(text.clone().into_bytes());
+        assert_eq!(file.foreign().count(), 2);
         let LineKind::Entry { fingerprint, plain } = file.lines()[4].kind else {
             panic!("no entry")
         };

@@ -4,9 +4,14 @@
 use super::{Fingerprint, Line, Options, OptionsError, PublicKey, printable, read_line};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 /// Most keys that one list may hold; more than any person or team has.
 pub const MAX_KEYS: usize = 20_000;
+/// Most of what was left out that is named: an answer of nothing but line breaks and letters must
+/// not grow in memory.
+const MAX_REJECTED: usize = 1000;
 
 /// A key with what its source says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +48,9 @@ pub struct KeyList {
     pub accepted: Vec<ListedKey>,
     /// Keys that were left out.
     pub rejected: Vec<Rejected>,
+    /// Keys that are to stand in no line of any file, whoever put them there. Only a signed source
+    /// says so (protocol.md section 2, "Revoked keys").
+    pub revoked: BTreeSet<Fingerprint>,
 }
 
 impl KeyList {
@@ -52,21 +60,56 @@ impl KeyList {
         match key {
             Ok(key) if full => self.reject(&key, format!("more than {MAX_KEYS} keys")),
             Ok(key) => self.accepted.push(key),
-            Err(rejected) => self.rejected.push(rejected),
+            Err(rejected) => self.leave_out(rejected),
+        }
+    }
+
+    /// Takes the other list's keys after its own.
+    pub fn append(&mut self, other: Self) {
+        for key in other.accepted {
+            self.push(Ok(key));
+        }
+        for rejected in other.rejected {
+            self.leave_out(rejected);
+        }
+    }
+
+    fn leave_out(&mut self, rejected: Rejected) {
+        match self.rejected.len().cmp(&MAX_REJECTED) {
+            Ordering::Less => self.rejected.push(rejected),
+            Ordering::Equal => self.rejected.push(Rejected {
+                at: rejected.at,
+                why: format!("{MAX_REJECTED} were left out above; from here on none is named"),
+                fingerprint: None,
+            }),
+            Ordering::Greater => {}
         }
     }
 
     /// Leaves out every second appearance of a blob.
     #[must_use]
     pub fn without_duplicates(mut self) -> Self {
-        let mut seen = std::collections::HashSet::new();
-        let (first, again): (Vec<_>, Vec<_>) = std::mem::take(&mut self.accepted)
-            .into_iter()
-            .partition(|key| seen.insert(key.key.fingerprint()));
-        self.accepted = first;
+        let mut seen = std::collections::HashSet::with_capacity(self.accepted.len());
+        let mut accepted = std::mem::take(&mut self.accepted);
+        let again: Vec<_> = accepted
+            .extract_if(.., |key| !seen.insert(key.key.fingerprint()))
+            .collect();
+        // Lists are held for days.
+        accepted.shrink_to_fit();
+        self.accepted = accepted;
         for key in &again {
             self.reject(key, "the same key stands above".to_owned());
         }
+        self
+    }
+
+    /// The same where a second appearance is no fault: two lists of one source, of which each may
+    /// name a key.
+    #[must_use]
+    pub fn without_repeats(mut self) -> Self {
+        let mut seen = std::collections::HashSet::new();
+        self.accepted
+            .retain(|key| seen.insert(key.key.fingerprint()));
         self
     }
 
@@ -74,6 +117,8 @@ impl KeyList {
     #[must_use]
     pub fn from_authorized_keys(text: &[u8], file: &str) -> Self {
         let mut list = Self::default();
+        let lines = text.iter().filter(|byte| **byte == b'\n').count() + 1;
+        list.accepted.reserve_exact(lines.min(MAX_KEYS));
         for (at, line) in text.split(|b| *b == b'\n').enumerate() {
             let place = format!("{file}:{}", at + 1);
             if let Some(key) = listed(line, &place) {
@@ -84,7 +129,7 @@ impl KeyList {
     }
 
     fn reject(&mut self, key: &ListedKey, why: String) {
-        self.rejected.push(Rejected {
+        self.leave_out(Rejected {
             at: key.id.clone(),
             why,
             fingerprint: Some(key.key.fingerprint()),
@@ -131,6 +176,14 @@ mod tests {
 
     const KEY: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g";
+
+    #[test]
+    fn a_flood_of_nonsense_is_not_kept() {
+        let text = "x\n".repeat(100_000) + KEY;
+        let list = KeyList::from_authorized_keys(text.as_bytes(), "k.pub");
+        assert_eq!(list.accepted.len(), 1);
+        assert_eq!(list.rejected.len(), MAX_REJECTED + 1);
+    }
 
     #[test]
     fn one_bad_key_costs_one_key() {

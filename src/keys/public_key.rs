@@ -4,8 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// RSA keys below this are refused: sshd's own default is `RequiredRSASize 1024`, and 2048 is what
 /// ssh-keygen(1) has made at the least since OpenSSH 5.
@@ -17,7 +19,7 @@ const MAX_TEXT: usize = 16 * 1024;
 /// `SHA256:` and unpadded base64 of the digest of a public key blob, as `ssh-keygen -l` prints it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub struct Fingerprint([u8; 32]);
+pub struct Fingerprint(pub(super) [u8; 32]);
 
 /// Text that is no SHA-256 fingerprint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -72,12 +74,10 @@ impl From<Fingerprint> for String {
 
 /// Any key that sshd would find in a line: a type word and a blob that names the same type.
 ///
-/// Only for looking at other people's lines; what we write is a [`PublicKey`].
+/// Only for looking at other people's lines; what we write is a [`PublicKey`]. A clone shares the
+/// blob: of a long list the same keys stand in many places.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RawKey {
-    key_type: String,
-    blob: Vec<u8>,
-}
+pub struct RawKey(Arc<[u8]>);
 
 impl RawKey {
     /// Reads the two words of a line, as `sshkey_read` in OpenSSH's `sshkey.c` does: the blob must
@@ -91,44 +91,57 @@ impl RawKey {
             return Err(KeyError::NotAKey);
         }
         // sshd's decoder passes over white space, so a line that ends in CR is still a key.
-        let base64: Vec<u8> = base64
-            .iter()
-            .copied()
-            .filter(|b| !b.is_ascii_whitespace())
-            .collect();
+        let base64: Cow<'_, [u8]> = if base64.iter().any(u8::is_ascii_whitespace) {
+            let text = base64.iter().copied();
+            text.filter(|b| !b.is_ascii_whitespace()).collect()
+        } else {
+            base64.into()
+        };
         let blob = STANDARD.decode(&base64).map_err(|_| KeyError::Base64)?;
         let inner = string_at(&blob, 0).ok_or(KeyError::NotAKey)?;
         if inner != key_type.as_bytes() {
             return Err(KeyError::TypeMismatch);
         }
-        Ok(Self {
-            key_type: key_type.to_owned(),
-            blob,
-        })
+        Ok(Self(blob.into()))
     }
 
     /// The key type: `ssh-ed25519`, `ssh-rsa`, ….
     #[must_use]
     pub fn key_type(&self) -> &str {
-        &self.key_type
+        // The blob begins with it: no key is made otherwise.
+        let inner = string_at(&self.0, 0).unwrap_or_default();
+        std::str::from_utf8(inner).unwrap_or_default()
     }
 
     /// The public key blob.
     #[must_use]
     pub fn blob(&self) -> &[u8] {
-        &self.blob
+        &self.0
     }
 
     /// The blob's SHA-256 fingerprint.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(&self.blob)
+        Fingerprint::of(&self.0)
+    }
+
+    /// The bits of the modulus, for an RSA key.
+    #[must_use]
+    pub fn rsa_bits(&self) -> Option<usize> {
+        let is_rsa = self.key_type() == "ssh-rsa";
+        rsa_bits(&self.0).filter(|_| is_rsa)
+    }
+
+    /// The key as a line without options and comment.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        format!("{} {}", self.key_type(), STANDARD.encode(&self.0))
     }
 }
 
 impl fmt::Debug for RawKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.key_type, self.fingerprint())
+        write!(f, "{} {}", self.key_type(), self.fingerprint())
     }
 }
 
@@ -229,7 +242,7 @@ impl TryFrom<RawKey> for PublicKey {
     type Error = KeyError;
 
     fn try_from(raw: RawKey) -> Result<Self, KeyError> {
-        let key_type = raw.key_type.as_str();
+        let key_type = raw.key_type();
         if key_type.contains("-cert-v01@openssh.com") {
             return Err(KeyError::Certificate);
         }
@@ -241,9 +254,9 @@ impl TryFrom<RawKey> for PublicKey {
         }
         // The crate judges the inside: lengths and trailing bytes. Whether an ECDSA point is on its curve
         // is left to sshd, which refuses such a key.
-        ssh_key::PublicKey::from_bytes(&raw.blob).map_err(|_| KeyError::Malformed)?;
+        ssh_key::PublicKey::from_bytes(raw.blob()).map_err(|_| KeyError::Malformed)?;
         if key_type == "ssh-rsa" {
-            let bits = rsa_bits(&raw.blob).ok_or(KeyError::Malformed)?;
+            let bits = rsa_bits(raw.blob()).ok_or(KeyError::Malformed)?;
             if bits < MIN_RSA_BITS {
                 return Err(KeyError::RsaTooShort(bits));
             }
