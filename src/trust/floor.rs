@@ -48,10 +48,14 @@ impl Floor {
     /// The digest under which `content` is remembered.
     #[must_use]
     pub fn digest(content: &[u8]) -> String {
-        Sha256::digest(content)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        Self::digest_of(Sha256::new_with_prefix(content))
+    }
+
+    /// The same of content that was hashed piece by piece.
+    #[must_use]
+    pub fn digest_of(content: Sha256) -> String {
+        let digest = content.finalize();
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Judges a revision against this floor.
