@@ -55,6 +55,15 @@ codes! {
     /// The source refuses our credential.
     SourceUnauthorized "source-unauthorized" Warning
         "give the agent a credential that the source takes";
+    /// A credential of the source cannot be read.
+    NoCredential "no-credential" Warning
+        "put the file where the configuration says, readable by the agent alone; it is read anew at each attempt";
+    /// The source asks for fewer questions.
+    SourceBusy "source-busy" Warning
+        "it is asked again when it wants to be; where this stays, raise poll-interval on the source";
+    /// Which instance of Vast.ai this is cannot be told.
+    InstanceUnknown "instance-unknown" Warning
+        "set vast.instance on the source, or give the agent $CONTAINER_ID; the last list stays in force";
     /// The source is not where the configuration says.
     SourceNotFound "source-not-found" Warning
         "put the file or the address right; the last list stays in force";
@@ -124,9 +133,57 @@ codes! {
     /// Somebody writes the file again and again.
     FileBusy "file-busy" Warning
         "find out what rewrites the file; the agent tries again";
+    /// Somebody changed what the agent keeps in the file.
+    Drift "drift" Notice
+        "it was put back; find out what rewrites the file, and have it leave the agent's part alone";
+    /// Somebody changes it again and again.
+    DriftFight "drift-fight" Warning
+        "find the program that rewrites the file and stop it, or give the agent a file of its own";
     /// The file is a mount point.
     BindMounted "bind-mounted" Error
-        "mount the directory instead of the file, so that it can be replaced";
+        "mount the directory instead of the file, or set danger-in-place = true on the target";
+    /// sshd would not run our executable as AuthorizedKeysCommand.
+    CommandUnsafe "command-unsafe" Error
+        "see the text; install sshkeyd where only root may write, such as /usr/bin";
+    /// There is no user to run AuthorizedKeysCommand as.
+    KeysUserMissing "keys-user-missing" Error
+        "make the user: useradd --system --no-create-home --shell /usr/sbin/nologin sshkeyd-keys";
+    /// A turn at a file does not come back.
+    TargetStuck "target-stuck" Error
+        "the file system there does not answer; mend or unmount it, the agent goes on by itself";
+    /// sshd ignores the file for somebody's owner or mode.
+    StrictModes "strict-modes" Error
+        "take the write permission of others away, or give it back to its user; the agent does neither";
+    /// A file that is to be the agent's own is somebody else's.
+    OwnFileTaken "own-file-taken" Error
+        "move the file away, or give the target another path";
+    /// The file's directory is not there.
+    DirectoryMissing "directory-missing" Error
+        "make the directory that the text names (root's and 0755 outside a home); the agent makes .ssh only";
+    /// sshd's configuration already says otherwise.
+    SshdSettingTaken "sshd-setting-taken" Error
+        "put what the text names into that setting by hand, or take the setting out";
+    /// The drop-in is not in force when it is read by sshd.
+    DropInNotRead "drop-in-not-read" Error
+        "include the drop-in above everything else in sshd_config; it was put back as it was";
+    /// A file that is not the agent's stands where its drop-in would.
+    DropInTaken "drop-in-taken" Error
+        "move that file away, or set certificates.drop-in to another name";
+    /// The drop-in could not be written.
+    DropInFailed "drop-in-failed" Error
+        "see the text; sshd's configuration is as it was";
+    /// sshd did not take the drop-in, or was not itself after the reload.
+    SshdRefused "sshd-refused" Error
+        "see the text and sshd's log; the old drop-in is back, and it is tried again at the next start, reload or day";
+    /// The drop-in stands, and nothing shows that sshd has read it.
+    SshdNotReloaded "sshd-not-reloaded" Warning
+        "reload sshd by hand, or set certificates.reload to the command that does";
+    /// The drop-in may not be written, and its lines are not in force.
+    SshdNotManaged "sshd-not-managed" Warning
+        "put the lines of the text into sshd_config and reload sshd, or set sshd.manage = true";
+    /// sshd does not say what is in force.
+    SshdUnknown "sshd-unknown" Warning
+        "see the text; until sshd -T answers, sshd's configuration is left alone";
     /// The file could not be written.
     WriteFailed "write-failed" Error
         "see the text: no space, a read-only file system, no permission";
@@ -135,7 +192,7 @@ codes! {
         "see the text; nothing is applied that could not be remembered";
     /// A removed key that sshd takes all the same.
     StillAccepted "still-accepted" Error
-        "take the line out by hand, or set adopt = \"same-key\" before the key is next saved";
+        "take the line out by hand, or save the key again and revoke it: sshkeyd ssh-keys revoke ID";
     /// A key that is in place and that sshd refuses.
     NotAccepted "not-accepted" Error
         "look at sshd's log and at owners and modes of the file and its directories";
@@ -145,6 +202,12 @@ codes! {
     /// No proof can be had.
     ProofUnknown "proof-unknown" Notice
         "see the text; keys are written and not proved";
+    /// Live sessions cannot be told apart by key.
+    SessionsNotMapped "sessions-not-mapped" Notice
+        "name sshd's log in [sessions] auth-log; sessions of a key are not listed and do not end until then";
+    /// Sessions that were told to end are still there.
+    SessionsLeft "sessions-left" Error
+        "see the text; look at these processes and end them by hand";
     /// A key has an end that only the agent can carry out.
     ExpiryNeedsAgent "expiry-needs-agent" Notice
         "sshd before 7.7 knows no expiry-time: the key ends only while the agent runs";
@@ -188,6 +251,15 @@ pub struct Standing {
     pub since: Timestamp,
 }
 
+/// What changed when findings were settled.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct News {
+    /// Found now and not before.
+    pub come: Vec<Finding>,
+    /// Found before and not now.
+    pub gone: Vec<Standing>,
+}
+
 /// Everything that stands.
 #[derive(Debug, Clone, Default)]
 pub struct Conditions {
@@ -195,9 +267,10 @@ pub struct Conditions {
 }
 
 impl Conditions {
-    /// Takes all that is found now in place of all that was. Gives what is new, to be logged once.
-    pub fn settle(&mut self, found: Vec<Finding>, now: Timestamp) -> Vec<Finding> {
-        let mut new = Vec::new();
+    /// Takes all that is found now in place of all that was. Gives what came and what went, each to
+    /// be logged once.
+    pub fn settle(&mut self, found: Vec<Finding>, now: Timestamp) -> News {
+        let mut come = Vec::new();
         let mut standing: Vec<Standing> = Vec::new();
         for finding in found {
             let same =
@@ -207,7 +280,7 @@ impl Conditions {
             }
             let since = self.standing.iter().find(same).map(|s| s.since);
             if since.is_none() {
-                new.push(finding.clone());
+                come.push(finding.clone());
             }
             standing.push(Standing {
                 finding,
@@ -215,8 +288,13 @@ impl Conditions {
             });
         }
         standing.sort_by_key(|s| std::cmp::Reverse(s.finding.code.weight()));
-        self.standing = standing;
-        new
+        let before = std::mem::replace(&mut self.standing, standing);
+        let stands = |old: &Standing| {
+            let mut now = self.standing.iter().map(|s| &s.finding);
+            now.any(|f| f.code == old.finding.code && f.about == old.finding.about)
+        };
+        let gone = before.into_iter().filter(|old| !stands(old)).collect();
+        News { come, gone }
     }
 
     /// What stands, the heaviest first.
@@ -241,12 +319,13 @@ mod tests {
         let (early, late) = (Timestamp::UNIX_EPOCH, Timestamp::MAX);
         let offline = |text: &str| Finding::new(Code::SourceOffline, "account", text);
         let mut conditions = Conditions::default();
-        assert_eq!(conditions.settle(vec![offline("a")], early).len(), 1);
-        assert!(conditions.settle(vec![offline("b")], late).is_empty());
+        assert_eq!(conditions.settle(vec![offline("a")], early).come.len(), 1);
+        assert_eq!(conditions.settle(vec![offline("b")], late), News::default());
         assert_eq!(conditions.standing()[0].since, early);
         assert_eq!(conditions.standing()[0].finding.text, "b");
         assert_eq!(conditions.heaviest(), Some(Weight::Warning));
-        conditions.settle(vec![], late);
+        let gone = conditions.settle(vec![], late).gone;
+        assert!(gone.len() == 1 && gone[0].since == early);
         assert_eq!(conditions.heaviest(), None);
     }
 

@@ -3,7 +3,10 @@
 //! Pure: no I/O, no clock, no async, no logging. Time, randomness and sshd's version come in as
 //! arguments, so that every decision that can lock a person out is tested without a machine.
 
+mod diff;
+mod drift;
 mod health;
+mod index;
 mod plan;
 mod policy;
 mod render;
@@ -12,9 +15,15 @@ mod schedule;
 #[cfg(test)]
 mod testing;
 
-pub use health::{Code, Conditions, Finding, Standing, Weight};
-pub use plan::{Adopted, Desired, HoldReason, Owned, Plan, WantedKey, plan, unplan};
+pub use diff::{Action, Change, diff};
+pub use drift::{Drift, Trace};
+pub use health::{Code, Conditions, Finding, News, Standing, Weight};
+pub use index::{IndexPlan, plan_index, unplan_index};
+pub use plan::{
+    Adopted, Desired, HoldReason, Owned, Plan, RevokedLine, Wanted, WantedKey, is_own, plan,
+    plan_own, unplan,
+};
 pub use policy::{Admission, Agreement, Decision, View, admit, decide};
 pub use render::{Dialect, FileWrite, render};
-pub use report::{Settled, TargetReport, Trouble};
+pub use report::{MAX_FOREIGN, Settled, TargetReport, Trouble};
 pub use schedule::{Backoff, jittered};

@@ -5,11 +5,17 @@
 //! gives an empty plan.
 
 mod ours;
+mod own;
+mod owned;
 
-use crate::keys::{AuthorizedKeys, BEGIN, Fingerprint, LineKind, PublicKey, Rejected};
+use super::drift::Trace;
+use crate::keys::{
+    AuthorizedKeys, BEGIN, Fingerprint, KeySet, Line, LineKind, PublicKey, Rejected, read_line,
+};
 use jiff::Timestamp;
 use ours::{Ours, ours};
-use serde::{Deserialize, Serialize};
+pub use own::{is_own, plan_own};
+pub use owned::{Adopted, Owned};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -43,6 +49,9 @@ pub enum HoldReason {
         /// Its name.
         id: String,
     },
+    /// A file that is to be ours alone is somebody else's.
+    #[error("the file is not the agent's: it does not begin with the agent's mark")]
+    NotOurs,
 }
 
 /// What a target ought to hold.
@@ -54,6 +63,8 @@ pub struct Desired {
     pub only_add: bool,
     /// Keys that this sshd could not be given.
     pub rejected: Vec<Rejected>,
+    /// Keys that are to stand in no line, foreign ones too.
+    pub revoked: BTreeSet<Fingerprint>,
     /// When the first of the keys ends.
     pub next_expiry: Option<Timestamp>,
     /// True when a key has an end that this sshd cannot be told.
@@ -69,32 +80,46 @@ pub struct WantedKey {
     pub key: PublicKey,
     /// Whether sshd takes it from some addresses only.
     pub has_from: bool,
+    /// When it ends.
+    pub ends: Option<Timestamp>,
     /// The comment line above it, without newline.
-    pub head: Vec<u8>,
+    pub head: Box<[u8]>,
     /// The line, without newline.
-    pub line: Vec<u8>,
+    pub line: Box<[u8]>,
 }
 
-/// What the agent knows to be its own in one file; kept in its state.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owned {
-    /// Keys that it keeps there.
-    #[serde(default)]
-    pub keys: BTreeSet<Fingerprint>,
-    /// Lines that were somebody's and moved into the block.
-    #[serde(default)]
-    pub adopted: Vec<Adopted>,
+/// A wanted key without the text that is written: what a report of the turn keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The key's fingerprint.
+    pub fingerprint: Fingerprint,
+    /// The key.
+    pub key: PublicKey,
+    /// Whether sshd takes it from some addresses only.
+    pub has_from: bool,
 }
 
-/// A line that moved into the block, as it was.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Adopted {
+impl WantedKey {
+    /// The key without the text.
+    #[must_use]
+    pub fn without_text(&self) -> Wanted {
+        Wanted {
+            fingerprint: self.fingerprint,
+            key: self.key.clone(),
+            has_from: self.has_from,
+        }
+    }
+}
+
+/// A line of somebody else's that goes because its key is revoked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevokedLine {
     /// Its key.
     pub fingerprint: Fingerprint,
-    /// Its text, newline included.
-    pub line: String,
-    /// How many lines that are not ours stood above it.
-    pub above: usize,
+    /// Where it stood, counted from 1.
+    pub at: usize,
+    /// Its bytes, newline included.
+    pub text: Vec<u8>,
 }
 
 /// What changes in one file.
@@ -113,6 +138,12 @@ pub struct Plan {
     pub adopt: Vec<Adopted>,
     /// Lines that come back out of it, by [`unplan`].
     pub put_back: Vec<Adopted>,
+    /// Lines outside the block that go, and are to be kept elsewhere first.
+    pub revoked: Vec<RevokedLine>,
+    /// What of ours stands there now.
+    pub found: Trace,
+    /// What of ours stands there once the plan is carried out.
+    pub leaves: Trace,
     /// Lines that go, by index: adopted ones, and what a damaged block left.
     pub(super) drop: BTreeSet<usize>,
     /// The lines that the block stands in now.
@@ -121,50 +152,6 @@ pub struct Plan {
     pub(super) block: Vec<u8>,
     /// False when the file already reads so.
     pub(super) changes: bool,
-}
-
-impl Owned {
-    /// What is owned before and after a plan, together: safe to remember before it is carried out.
-    #[must_use]
-    pub fn joined(&self, plan: &Plan) -> Self {
-        let mut joined = self.clone();
-        joined.keys.extend(&plan.add);
-        joined.adopted = self.adopted_with(&plan.adopt);
-        joined
-    }
-
-    /// Adopted lines, those of a plan among those before, in the order in which they stood.
-    ///
-    /// A line that leaves the file no longer stands above those that left it earlier.
-    fn adopted_with(&self, new: &[Adopted]) -> Vec<Adopted> {
-        // Where each new line stood among all that were not ours until now.
-        let stood: Vec<usize> = (0..).zip(new).map(|(nth, line)| line.above + nth).collect();
-        let again = |line: &&Adopted| {
-            // Remembered by a turn that was cut off before its write: it is adopted now.
-            !new.iter()
-                .any(|new| (new.fingerprint, &new.line) == (line.fingerprint, &line.line))
-        };
-        let mut all: Vec<(usize, bool, Adopted)> = stood
-            .iter()
-            .zip(new)
-            .map(|(at, line)| (*at, true, line.clone()))
-            .collect();
-        all.extend(self.adopted.iter().filter(again).map(|line| {
-            let left = stood.iter().filter(|at| **at < line.above).count();
-            let above = line.above - left;
-            (
-                line.above,
-                false,
-                Adopted {
-                    above,
-                    ..line.clone()
-                },
-            )
-        }));
-        // Of a place, first what left it earlier: it stood right above what stands there.
-        all.sort_by_key(|(at, new, _)| (*at, *new));
-        all.into_iter().map(|(_, _, line)| line).collect()
-    }
 }
 
 impl Plan {
@@ -177,7 +164,7 @@ impl Plan {
     /// What the agent owns once this plan is carried out.
     #[must_use]
     pub fn owned_after(&self, before: &Owned) -> Owned {
-        let keys: BTreeSet<_> = self.add.iter().chain(&self.keep).copied().collect();
+        let keys = self.leaves.keys().clone();
         let mut adopted = before.adopted_with(&self.adopt);
         adopted.retain(|line| keys.contains(&line.fingerprint));
         Owned { keys, adopted }
@@ -205,12 +192,13 @@ pub fn plan(
         .iter()
         .map(|k| (k.fingerprint, &k.head[..], &k.line[..]))
         .collect();
-    let wanted: BTreeSet<_> = entries.iter().map(|(key, _, _)| *key).collect();
     if desired.only_add {
-        let kept = ours.entries.iter().filter(|(key, _)| !wanted.contains(key));
-        entries.extend(kept.map(|(key, text)| (*key, &text.head[..], &text.line[..])));
+        let wanted: KeySet = entries.iter().map(|(key, _, _)| *key).collect();
+        let stays = |key: &Fingerprint| !wanted.contains(key) && !desired.revoked.contains(key);
+        let kept = ours.entries.iter().filter(|(key, _)| stays(key));
+        entries.extend(kept.map(|(key, text)| (*key, text.head, text.line)));
     }
-    let after: BTreeSet<_> = entries.iter().map(|(key, _, _)| *key).collect();
+    let after: KeySet = entries.iter().map(|(key, _, _)| *key).collect();
     let add: Vec<_> = entries
         .iter()
         .map(|(key, _, _)| *key)
@@ -221,10 +209,19 @@ pub fn plan(
     } else {
         Vec::new()
     };
+    let revoked = revoked_lines(current, &ours, &desired.revoked);
+    let block = block_text(&entries);
+    drop(entries);
     let mut drop = ours.leftovers.clone();
     drop.extend(adopt.iter().map(|(at, _)| *at));
-    let block = block_text(&entries);
-    let (remove, gone) = ours.leaving(|key| !after.contains(key));
+    drop.extend(revoked.iter().map(|line| line.at - 1));
+    let (mut remove, mut gone) = ours.leaving(|key| !after.contains(key));
+    for key in revoked.iter().filter_map(|line| key_of(&line.text)) {
+        if !remove.contains(&key.fingerprint()) {
+            remove.push(key.fingerprint());
+            gone.push(key);
+        }
+    }
     let changes = !drop.is_empty() || ours.text(current) != block;
     Ok(Plan {
         remove,
@@ -237,6 +234,9 @@ pub fn plan(
         add,
         adopt: adopt.into_iter().map(|(_, line)| line).collect(),
         put_back: Vec::new(),
+        revoked,
+        found: ours.trace(current),
+        leaves: Trace::new(after, &block),
         drop,
         span: ours.span,
         block,
@@ -261,6 +261,9 @@ pub fn unplan(current: &AuthorizedKeys, owned: &Owned) -> Result<Plan, HoldReaso
         keep: Vec::new(),
         adopt: Vec::new(),
         put_back,
+        revoked: Vec::new(),
+        found: ours.trace(current),
+        leaves: Trace::default(),
         drop: ours.leftovers,
         span: ours.span,
         block: Vec::new(),
@@ -269,7 +272,11 @@ pub fn unplan(current: &AuthorizedKeys, owned: &Owned) -> Result<Plan, HoldReaso
 }
 
 /// Lines without options whose key comes into the block now.
-fn adoptable(current: &AuthorizedKeys, ours: &Ours, add: &[Fingerprint]) -> Vec<(usize, Adopted)> {
+fn adoptable(
+    current: &AuthorizedKeys,
+    ours: &Ours<'_>,
+    add: &[Fingerprint],
+) -> Vec<(usize, Adopted)> {
     let add: BTreeSet<_> = add.iter().collect();
     let mut above = 0;
     let mut adopted = Vec::new();
@@ -300,12 +307,48 @@ fn adoptable(current: &AuthorizedKeys, ours: &Ours, add: &[Fingerprint]) -> Vec<
     adopted
 }
 
+/// Lines outside the block whose key is revoked.
+fn revoked_lines(
+    current: &AuthorizedKeys,
+    ours: &Ours<'_>,
+    revoked: &BTreeSet<Fingerprint>,
+) -> Vec<RevokedLine> {
+    let lines = current.lines().iter().enumerate();
+    let foreign = lines.filter(|(at, _)| !ours.span.contains(at) && !ours.leftovers.contains(at));
+    foreign
+        .filter_map(|(at, line)| match line.kind {
+            LineKind::Entry { fingerprint, .. } if revoked.contains(&fingerprint) => {
+                Some(RevokedLine {
+                    fingerprint,
+                    at: at + 1,
+                    text: current.text(line).to_vec(),
+                })
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+/// The key of a line, whole, where it is one that we can read.
+fn key_of(line: &[u8]) -> Option<PublicKey> {
+    match read_line(line.strip_suffix(b"\n").unwrap_or(line)) {
+        Line::Entry(entry) => PublicKey::try_from(entry.key).ok(),
+        _ => None,
+    }
+}
+
 fn block_text(entries: &[(Fingerprint, &[u8], &[u8])]) -> Vec<u8> {
     if entries.is_empty() {
         return Vec::new();
     }
-    let mut text = format!("# {BEGIN} - lines up to END are replaced; put your own keys outside\n")
-        .into_bytes();
+    let first = format!("# {BEGIN} - lines up to END are replaced; put your own keys outside\n");
+    let last = format!("# {}\n", crate::keys::END);
+    let lines = entries
+        .iter()
+        .map(|(_, head, line)| head.len() + line.len() + 2);
+    // Room for all of it and no more: a long list's text is megabytes.
+    let mut text = Vec::with_capacity(first.len() + lines.sum::<usize>() + last.len());
+    text.extend_from_slice(first.as_bytes());
     for (_, head, line) in entries {
         for part in [head, line] {
             if !part.is_empty() {
@@ -314,7 +357,7 @@ fn block_text(entries: &[(Fingerprint, &[u8], &[u8])]) -> Vec<u8> {
             }
         }
     }
-    text.extend_from_slice(format!("# {}\n", crate::keys::END).as_bytes());
+    text.extend_from_slice(last.as_bytes());
     text
 }
 

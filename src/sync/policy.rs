@@ -8,13 +8,16 @@
 use super::plan::{Desired, HoldReason, WantedKey};
 use super::render::{Dialect, head, line};
 use crate::keys::{Fingerprint, KeyList, Rejected};
-use jiff::Timestamp;
-use std::collections::BTreeSet;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, HashSet};
 
 /// An unsigned list of more than this many keys that loses more than half of them is held.
 const SHRINK_ABOVE: usize = 3;
 /// How many further answers must agree before a shrunk list is believed.
 const SHRINK_AGREEING: u8 = 2;
+/// Answers closer together than this are one: a file that is read twice in a row agrees with itself.
+const AGREEING_APART: SignedDuration = SignedDuration::from_millis(500);
 
 /// Whether an answer takes the place of what is held.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,28 +29,33 @@ pub enum Admission {
     Hold(HoldReason),
 }
 
-/// A suspicious answer that waits for others like it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// A suspicious answer that waits for others like it. It is kept with the list that is held, so that
+/// one who asks by the clock and ends in between comes to believe it too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Agreement {
     keys: BTreeSet<Fingerprint>,
     times: u8,
+    at: Timestamp,
 }
 
 /// Judges an answer. `signed`: the source states what it holds with a number and a signature, so
-/// an empty list is a decision. `allow_empty`: the administrator said that empty is fine.
+/// an empty list is a decision. `allow_empty`: the administrator said that empty is fine. `now` tells
+/// another answer from the same one read again.
 pub fn admit(
     held: Option<&KeyList>,
     offered: &KeyList,
     signed: bool,
     allow_empty: bool,
     agreement: &mut Option<Agreement>,
+    now: Timestamp,
 ) -> Admission {
     if signed {
         return Admission::Take;
     }
     if offered.accepted.is_empty() {
+        // Whatever was agreed on before, this answer does not agree.
+        *agreement = None;
         if allow_empty {
-            *agreement = None;
             return Admission::Take;
         }
         return Admission::Hold(HoldReason::EmptyList {
@@ -65,8 +73,18 @@ pub fn admit(
         *agreement = None;
         return Admission::Take;
     }
+    let hold = Admission::Hold(HoldReason::ShrunkList {
+        lost,
+        held: held_keys.len(),
+    });
     let times = match agreement {
-        Some(seen) if seen.keys == offered_keys => seen.times + 1,
+        Some(seen) if seen.keys == offered_keys => {
+            // A clock that was set back must not stop the count.
+            if now.duration_since(seen.at).abs() < AGREEING_APART {
+                return hold;
+            }
+            seen.times + 1
+        }
         _ => 0,
     };
     if times >= SHRINK_AGREEING {
@@ -76,11 +94,9 @@ pub fn admit(
     *agreement = Some(Agreement {
         keys: offered_keys,
         times,
+        at: now,
     });
-    Admission::Hold(HoldReason::ShrunkList {
-        lost,
-        held: held_keys.len(),
-    })
+    hold
 }
 
 /// One source as a target sees it.
@@ -115,18 +131,31 @@ pub fn decide(views: &[View<'_>], now: Timestamp, dialect: &Dialect) -> Decision
             sources: unknown.into_iter().map(str::to_owned).collect(),
         });
     }
+    let known = || views.iter().filter_map(|view| view.list);
     let mut desired = Desired {
         only_add: !unknown.is_empty(),
+        revoked: known()
+            .flat_map(|list| list.revoked.iter().copied())
+            .collect(),
         ..Desired::default()
     };
-    let mut seen = BTreeSet::new();
+    let mut seen = HashSet::with_capacity(known().map(|list| list.accepted.len()).sum());
     let lists = views
         .iter()
         .filter_map(|view| view.list.map(|list| (view.source, list)));
     for (source, list) in lists {
+        desired.keys.reserve_exact(list.accepted.len());
         for key in &list.accepted {
             let fingerprint = key.key.fingerprint();
             if key.expires_at.is_some_and(|end| end <= now) || !seen.insert(fingerprint) {
+                continue;
+            }
+            if desired.revoked.contains(&fingerprint) {
+                desired.rejected.push(Rejected {
+                    at: format!("{source} {}", key.id),
+                    why: "it is revoked".to_owned(),
+                    fingerprint: Some(fingerprint),
+                });
                 continue;
             }
             if let Some(end) = key.expires_at {
@@ -143,8 +172,10 @@ pub fn decide(views: &[View<'_>], now: Timestamp, dialect: &Dialect) -> Decision
                     fingerprint,
                     key: key.key.clone(),
                     has_from: key.options.has("from"),
-                    head: head(source, key),
-                    line,
+                    ends: key.expires_at,
+                    // Copied to their size: cut to it, each would leave a hole behind.
+                    head: Box::from(&head(source, key)[..]),
+                    line: Box::from(&line[..]),
                 }),
                 Err(why) => desired.rejected.push(Rejected {
                     at: format!("{source} {}", key.id),
@@ -154,6 +185,7 @@ pub fn decide(views: &[View<'_>], now: Timestamp, dialect: &Dialect) -> Decision
             }
         }
     }
+    desired.keys.shrink_to_fit();
     Decision::Apply(desired)
 }
 
@@ -181,38 +213,51 @@ mod tests {
     #[test]
     fn an_unsigned_empty_list_is_held_and_a_signed_one_obeyed() {
         let (held, empty) = (list(&[1, 2]), list(&[]));
-        let unsigned = admit(Some(&held), &empty, false, false, &mut None);
+        let admit =
+            |held, offered, signed, allow| admit(held, offered, signed, allow, &mut None, now());
+        let unsigned = admit(Some(&held), &empty, false, false);
         assert_eq!(unsigned, Admission::Hold(HoldReason::EmptyList { held: 2 }));
-        assert_eq!(
-            admit(Some(&held), &empty, true, false, &mut None),
-            Admission::Take
-        );
-        assert_eq!(
-            admit(Some(&held), &empty, false, true, &mut None),
-            Admission::Take
-        );
-        let first = admit(None, &empty, false, false, &mut None);
+        assert_eq!(admit(Some(&held), &empty, true, false), Admission::Take);
+        assert_eq!(admit(Some(&held), &empty, false, true), Admission::Take);
+        let first = admit(None, &empty, false, false);
         assert_eq!(first, Admission::Hold(HoldReason::EmptyList { held: 0 }));
     }
 
     #[test]
     fn a_list_that_lost_most_of_its_keys_wants_two_more_that_agree() {
         let (held, few, other) = (list(&[1, 2, 3, 4, 5]), list(&[1, 2]), list(&[1, 3]));
-        let mut seen = None;
-        let mut ask = |offered| admit(Some(&held), offered, false, false, &mut seen);
+        let (mut seen, mut clock) = (None, now());
+        let mut ask = |offered, later: i64| {
+            clock += SignedDuration::from_millis(later);
+            admit(Some(&held), offered, false, false, &mut seen, clock)
+        };
         let hold = Admission::Hold(HoldReason::ShrunkList { lost: 3, held: 5 });
-        assert_eq!(ask(&few), hold);
-        assert_eq!(ask(&other), hold);
-        assert_eq!(ask(&few), hold);
-        assert_eq!(ask(&few), hold);
-        assert_eq!(ask(&few), Admission::Take);
+        assert_eq!(ask(&few, 1000), hold);
+        assert_eq!(ask(&other, 1000), hold);
+        assert_eq!(ask(&few, 1000), hold);
+        assert_eq!(ask(&few, 1000), hold);
+        // The same answer, read again.
+        assert_eq!(ask(&few, 100), hold);
+        assert_eq!(ask(&few, 400), Admission::Take);
+        // Neither does a clock that is set back stop it, nor is nothing an answer that agrees.
+        assert_eq!(ask(&few, 1000), hold);
+        assert_eq!(ask(&few, -86_400_000), hold);
+        let empty = list(&[]);
+        assert_eq!(
+            ask(&empty, 1000),
+            Admission::Hold(HoldReason::EmptyList { held: 5 })
+        );
+        assert_eq!(ask(&few, 1000), hold);
+        assert_eq!(ask(&few, 1000), hold);
+        assert_eq!(ask(&few, 1000), Admission::Take);
     }
 
     #[test]
     fn half_of_a_list_may_go_and_a_short_list_may_shrink() {
         let mut seen = None;
         let mut ask = |held: &[u8], offered: &[u8]| {
-            admit(Some(&list(held)), &list(offered), false, false, &mut seen)
+            let (held, offered) = (list(held), list(offered));
+            admit(Some(&held), &offered, false, false, &mut seen, now())
         };
         assert_eq!(ask(&[1, 2, 3, 4], &[1, 2]), Admission::Take);
         assert_eq!(ask(&[1, 2, 3], &[1]), Admission::Take);

@@ -1,25 +1,31 @@
 //! What one turn did to one target.
 
-use super::plan::WantedKey;
+use super::drift::{Drift, Trace};
+use super::plan::Wanted;
 use super::{Finding, HoldReason, Owned, Plan};
 use crate::keys::{AuthorizedKeys, Fingerprint, PublicKey, Rejected};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
+/// Most foreign keys that are named.
+pub const MAX_FOREIGN: usize = 256;
+
 /// What one turn found and did.
 #[derive(Debug, Clone, Default)]
 pub struct TargetReport {
     /// What the agent owns in the file now.
     pub owned: Owned,
-    /// What the file ought to hold.
-    pub wanted: Vec<WantedKey>,
+    /// What the file ought to hold; without the text of the lines.
+    pub wanted: Vec<Wanted>,
     /// Keys that came in.
     pub added: Vec<Fingerprint>,
     /// Keys that went.
     pub removed: Vec<PublicKey>,
     /// Keys that this sshd could not be given.
     pub rejected: Vec<Rejected>,
+    /// What somebody else changed of ours since the turn before.
+    pub drift: Option<Drift>,
     /// True when the file was written.
     pub written: bool,
     /// The file as it was left, once it reads as it ought to.
@@ -39,6 +45,10 @@ pub struct Settled {
     pub managed: Vec<Fingerprint>,
     /// How many keys are somebody else's.
     pub foreign: usize,
+    /// Which they are, the first [`MAX_FOREIGN`] of them.
+    pub foreign_keys: Vec<Fingerprint>,
+    /// What of ours stands there.
+    pub trace: Trace,
     /// `sha256:HEX` of its bytes.
     pub digest: String,
     /// Keys that were taken out and that somebody else's lines still hold, with the lines' numbers.
@@ -80,9 +90,12 @@ impl TargetReport {
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
+        let foreign = plan.foreign_in(file);
         self.settled = Some(Settled {
             managed: plan.managed().collect(),
-            foreign: file.foreign(),
+            foreign: foreign.len(),
+            foreign_keys: foreign.into_iter().take(MAX_FOREIGN).collect(),
+            trace: plan.leaves.clone(),
             digest: format!("sha256:{digest}"),
             still_held,
         });

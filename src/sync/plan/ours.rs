@@ -1,53 +1,51 @@
 //! What is ours in a file as it stands: a whole block, or what a damaged one left.
 
-use super::{HoldReason, Owned};
-use crate::keys::{AuthorizedKeys, Block, Fingerprint, Line, LineKind, PublicKey, read_line};
+use super::{HoldReason, Owned, key_of};
+use crate::keys::{AuthorizedKeys, Block, Fingerprint, LineKind, PublicKey};
+use crate::sync::drift::Trace;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// What is ours in a file as it stands.
-pub(super) struct Ours {
+pub(super) struct Ours<'a> {
     /// The lines of the whole block; empty, at the end of the file, when there is none.
     pub(super) span: Range<usize>,
     /// The block's keys with their texts.
-    pub(super) entries: BTreeMap<Fingerprint, EntryText>,
+    pub(super) entries: BTreeMap<Fingerprint, EntryText<'a>>,
     /// Lines outside a whole block that are ours all the same: a damaged block's.
     pub(super) leftovers: BTreeSet<usize>,
 }
 
-pub(super) struct EntryText {
-    pub(super) head: Vec<u8>,
-    pub(super) line: Vec<u8>,
+pub(super) struct EntryText<'a> {
+    pub(super) head: &'a [u8],
+    pub(super) line: &'a [u8],
 }
 
-impl Ours {
+impl Ours<'_> {
     /// Keys of the block that leave it, and the same whole.
     pub(super) fn leaving(
         &self,
         leaves: impl Fn(&Fingerprint) -> bool,
     ) -> (Vec<Fingerprint>, Vec<PublicKey>) {
         let leaving = || self.entries.iter().filter(|(key, _)| leaves(key));
-        let whole = |text: &EntryText| match read_line(&text.line) {
-            Line::Entry(entry) => PublicKey::try_from(entry.key).ok(),
-            _ => None,
-        };
+        let whole = |text: &EntryText<'_>| key_of(text.line);
         (
             leaving().map(|(key, _)| *key).collect(),
             leaving().filter_map(|(_, text)| whole(text)).collect(),
         )
     }
 
-    pub(super) fn text<'a>(&self, current: &'a AuthorizedKeys) -> Vec<u8> {
-        let lines = current.lines().get(self.span.clone()).unwrap_or_default();
-        lines
-            .iter()
-            .flat_map(|line: &'a crate::keys::FileLine| current.text(line))
-            .copied()
-            .collect()
+    /// What stands there, to be compared with what was left there.
+    pub(super) fn trace(&self, current: &AuthorizedKeys) -> Trace {
+        Trace::new(self.entries.keys().copied().collect(), self.text(current))
+    }
+
+    pub(super) fn text<'b>(&self, current: &'b AuthorizedKeys) -> &'b [u8] {
+        current.text_of(self.span.clone())
     }
 }
 
-pub(super) fn ours(current: &AuthorizedKeys, owned: &Owned) -> Result<Ours, HoldReason> {
+pub(super) fn ours<'a>(current: &'a AuthorizedKeys, owned: &Owned) -> Result<Ours<'a>, HoldReason> {
     let end = current.lines().len();
     let mut ours = Ours {
         span: end..end,
@@ -59,17 +57,17 @@ pub(super) fn ours(current: &AuthorizedKeys, owned: &Owned) -> Result<Ours, Hold
         Block::Another { id } => return Err(HoldReason::AnotherAgent { id }),
         Block::Whole(span) => {
             ours.span = span.clone();
-            let mut head = Vec::new();
+            let mut head: &[u8] = b"";
             for line in current.lines().get(span).unwrap_or_default() {
                 let text = trimmed(current.text(line));
                 match line.kind {
                     LineKind::Entry { fingerprint, .. } => {
                         let head = std::mem::take(&mut head);
-                        let line = text.to_vec();
+                        let line = text;
                         ours.entries.insert(fingerprint, EntryText { head, line });
                     }
-                    LineKind::Other => head = text.to_vec(),
-                    LineKind::Begin { .. } | LineKind::End => head.clear(),
+                    LineKind::Other => head = text,
+                    LineKind::Begin { .. } | LineKind::End => head = b"",
                 }
             }
         }
@@ -86,8 +84,7 @@ pub(super) fn ours(current: &AuthorizedKeys, owned: &Owned) -> Result<Ours, Hold
                     LineKind::Entry { fingerprint, .. } if owned.keys.contains(&fingerprint) => {
                         ours.leftovers.insert(at);
                         ours.leftovers.extend(above);
-                        let head = Vec::new();
-                        let line = text.to_vec();
+                        let (head, line): (&[u8], _) = (b"", text);
                         ours.entries.insert(fingerprint, EntryText { head, line });
                     }
                     _ => {}

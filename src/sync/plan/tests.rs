@@ -19,7 +19,7 @@ fn desired(seeds: &[u8]) -> Desired {
 
 /// What a file reads after one turn, and what is owned then.
 fn turn(text: &str, seeds: &[u8], owned: &Owned, adopt: bool) -> (String, Owned) {
-    let current = AuthorizedKeys::parse(text.into());
+    let current = AuthorizedKeys::parse(text.as_bytes().to_vec());
     let plan = plan(&current, &desired(seeds), owned, adopt).unwrap();
     let after = render(&current, &plan).bytes;
     assert_eq!(plan.is_empty(), after == text.as_bytes());
@@ -105,7 +105,7 @@ fn a_key_that_was_ours_before_is_not_adopted_later() {
 fn unmanage_puts_adopted_lines_back_where_they_stood() {
     let text = format!("# a\n{}# b\n{}{}# c\n", line(1), line(2), line(9));
     let (managed, owned) = turn(&text, &[1, 2, 3], &Owned::default(), true);
-    let current = AuthorizedKeys::parse(managed.into());
+    let current = AuthorizedKeys::parse(managed.into_bytes());
     let plan = unplan(&current, &owned).unwrap();
     assert_eq!(render(&current, &plan).bytes, text.as_bytes());
     assert_eq!(plan.remove.len(), 3);
@@ -116,7 +116,7 @@ fn lines_adopted_one_after_the_other_go_back_in_the_order_in_which_they_stood() 
     let text = format!("{}{}# c\n{}", line(2), line(1), line(3));
     let (managed, owned) = turn(&text, &[1], &Owned::default(), true);
     let (managed, owned) = turn(&managed, &[1, 3, 2], &owned, true);
-    let current = AuthorizedKeys::parse(managed.into());
+    let current = AuthorizedKeys::parse(managed.into_bytes());
     let plan = unplan(&current, &owned).unwrap();
     assert_eq!(render(&current, &plan).bytes, text.as_bytes());
 }
@@ -124,11 +124,11 @@ fn lines_adopted_one_after_the_other_go_back_in_the_order_in_which_they_stood() 
 #[test]
 fn a_line_that_was_remembered_before_a_cut_off_write_goes_back_once() {
     let text = format!("{}# c\n", line(1));
-    let current = AuthorizedKeys::parse(text.clone().into());
+    let current = AuthorizedKeys::parse(text.clone().into_bytes());
     let cut_off = plan(&current, &desired(&[1]), &Owned::default(), true).unwrap();
     let remembered = Owned::default().joined(&cut_off);
     let (managed, owned) = turn(&text, &[1], &remembered, true);
-    let current = AuthorizedKeys::parse(managed.into());
+    let current = AuthorizedKeys::parse(managed.into_bytes());
     let plan = unplan(&current, &owned).unwrap();
     assert_eq!(render(&current, &plan).bytes, text.as_bytes());
 }
@@ -147,7 +147,7 @@ fn of_a_damaged_block_only_what_is_known_to_be_ours_goes() {
 #[test]
 fn keys_stay_while_a_source_is_unknown() {
     let text = block(&[1, 2]);
-    let current = AuthorizedKeys::parse(text.into());
+    let current = AuthorizedKeys::parse(text.into_bytes());
     let mut wanted = desired(&[2, 3]);
     wanted.only_add = true;
     let plan = plan(&current, &wanted, &Owned::default(), false).unwrap();
@@ -159,9 +159,51 @@ fn keys_stay_while_a_source_is_unknown() {
 #[test]
 fn the_block_of_another_agent_is_left() {
     let text = block(&[1]).replace("sshkeyd -", "sshkeyd id=ab12 -");
-    let current = AuthorizedKeys::parse(text.into());
+    let current = AuthorizedKeys::parse(text.into_bytes());
     assert_eq!(
         plan(&current, &desired(&[2]), &Owned::default(), false).unwrap_err(),
         HoldReason::AnotherAgent { id: "ab12".into() }
     );
+}
+
+#[test]
+fn a_revoked_key_goes_from_every_line_and_only_those_lines_go() {
+    let foreign = format!(
+        "# mine\nno-pty {}{}from=\"h\" {}",
+        line(1),
+        line(2),
+        line(1).trim_end()
+    );
+    let (text, owned) = turn(&foreign, &[1, 3], &Owned::default(), false);
+    let mut wanted = desired(&[1, 3]);
+    let revoked = key(1).key.fingerprint();
+    wanted.revoked.insert(revoked);
+    wanted.keys.retain(|key| key.fingerprint != revoked);
+    let current = AuthorizedKeys::parse(text.into_bytes());
+    let plan = plan(&current, &wanted, &owned, false).unwrap();
+    let places: Vec<_> = plan.revoked.iter().map(|line| line.at).collect();
+    assert_eq!(places, [2, 4]);
+    assert_eq!(
+        plan.revoked[0].text,
+        format!("no-pty {}", line(1)).into_bytes()
+    );
+    assert_eq!(
+        (plan.remove.as_slice(), plan.gone.len()),
+        (&[revoked][..], 1)
+    );
+    let after = render(&current, &plan).bytes;
+    assert_eq!(
+        String::from_utf8(after.clone()).unwrap(),
+        format!("# mine\n{}{}", line(2), block(&[3]))
+    );
+    let owned = plan.owned_after(&owned);
+    let again = super::plan(&AuthorizedKeys::parse(after), &wanted, &owned, false).unwrap();
+    assert!(again.is_empty());
+
+    // Also while a source is unknown, when nothing else is taken out.
+    wanted.only_add = true;
+    wanted.keys.clear();
+    let plan = super::plan(&current, &wanted, &owned, false).unwrap();
+    let after = String::from_utf8(render(&current, &plan).bytes).unwrap();
+    assert_eq!(after, format!("# mine\n{}{}", line(2), block(&[3])));
 }
