@@ -1,6 +1,6 @@
 //! What an instance says of itself, and when it is to speak next.
 
-use super::Status;
+use super::{Device, OrderResult, Status};
 use serde::{Deserialize, Serialize};
 
 /// `POST /v1/agent/heartbeat`.
@@ -13,6 +13,12 @@ pub struct HeartbeatRequest {
     /// True in the last heartbeat of a clean stop: the instance is `offline` at once.
     #[serde(default)]
     pub stopping: bool,
+    /// The machine; where it is left out, it is as it was said last in this run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<Device>,
+    /// What became of orders; each is said until a heartbeat that carried it was answered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<OrderResult>,
 }
 
 /// The answer to a heartbeat.

@@ -1,6 +1,6 @@
 //! Instances as the account's owner sees them.
 
-use super::Status;
+use super::{Device, Status};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,9 @@ pub struct Instance {
     /// What its host calls itself.
     #[serde(default)]
     pub hostname: String,
+    /// The machine, in its own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<Device>,
     /// The revision that its last status names.
     pub revision: Option<u64>,
     /// Its last status: the tenant's words.

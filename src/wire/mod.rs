@@ -5,10 +5,13 @@
 //! service convert these to their own types at the door.
 
 mod agent;
+mod doctor;
 mod heartbeat;
 mod instance;
+mod plan;
 mod problem;
 mod rollout;
+mod session;
 mod snapshot;
 mod ssh_key;
 mod status;
@@ -16,11 +19,16 @@ mod status;
 pub use agent::{
     EnrollAnswer, EnrollRequest, NonceAnswer, RenewAnswer, RenewRequest, renewal_message,
 };
+pub use doctor::{Doctor, DoctorFinding, DoctorReport, Level};
 pub use heartbeat::{HeartbeatAnswer, HeartbeatRequest};
 pub use instance::{Instance, InstanceState, NewInstance, NewInstanceAnswer};
+pub use plan::{Plan, PlanAction, PlanSource, PlannedKey, TargetPlan};
 pub use problem::Problem;
-pub use rollout::{Rollout, RolloutCounts, RolloutInstance, RolloutState};
-pub use snapshot::{NAMESPACE, Payload, Removed, SignedSnapshot, SnapshotKey};
+pub use rollout::{
+    Rollout, RolloutCounts, RolloutEnd, RolloutInstance, RolloutOrder, RolloutState,
+};
+pub use session::{Device, EndSessions, OrderOutcome, OrderResult, Session, SessionCertificate};
+pub use snapshot::{NAMESPACE, Payload, Removed, Revoked, SignedSnapshot, SnapshotKey};
 pub use ssh_key::{NewSshKey, SshKey};
 pub use status::{
     Condition, Proof, RejectedKey, Severity, SourceKind, SourceState, SourceStatus, State, Status,

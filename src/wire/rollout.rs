@@ -1,6 +1,6 @@
 //! How far one key has come: `GET /v1/ssh-keys/{id}/rollout`.
 
-use super::InstanceState;
+use super::{InstanceState, OrderOutcome};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RolloutState {
-    /// Saved; the instance has not reported it yet.
+    /// Saved, or deleted; the instance has not reported it yet.
     Wanted,
     /// In the file; sshd has not been asked, or could not say.
     Written,
@@ -35,6 +35,36 @@ pub struct RolloutInstance {
     pub offline_since: Option<Timestamp>,
     /// Save to proof, in milliseconds, by the service's clock.
     pub proved_after_ms: Option<u64>,
+    /// For a key that was deleted with its sessions: what this instance says of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_sessions: Option<RolloutEnd>,
+}
+
+/// What became of a deleted key's sessions on one instance: the tenant's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutEnd {
+    /// What became of the order.
+    pub outcome: OrderOutcome,
+    /// Sessions that ended.
+    pub ended: u32,
+    /// Sessions that were told to end and are still there.
+    #[serde(default)]
+    pub left: u32,
+    /// When the service heard of it.
+    pub at: Timestamp,
+}
+
+/// The order that a key's deletion gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutOrder {
+    /// Its id.
+    pub id: i64,
+    /// When it was given.
+    pub asked_at: Timestamp,
+    /// Until when it is of use; this answer is there as long.
+    pub until: Timestamp,
+    /// True while it stands in every list.
+    pub open: bool,
 }
 
 /// The numbers.
@@ -67,6 +97,9 @@ pub struct Rollout {
     pub revision: u64,
     /// The numbers.
     pub counts: RolloutCounts,
+    /// For a key that was deleted with its sessions: the order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_sessions: Option<RolloutOrder>,
     /// Each instance.
     pub instances: Vec<RolloutInstance>,
 }

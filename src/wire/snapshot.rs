@@ -1,5 +1,6 @@
 //! The signed snapshot: one numbered state of an account's keys (interface.md, "The snapshot").
 
+use super::EndSessions;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,12 @@ pub struct Payload {
     pub expires_at: Timestamp,
     /// The keys.
     pub keys: Vec<SnapshotKey>,
+    /// Keys that are to stand in no line of any managed file, whoever put them there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revoked: Vec<Revoked>,
+    /// Orders: sessions that are to end (protocol.md section 3).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub end_sessions: Vec<EndSessions>,
     /// Fingerprints of the signers to pin from here on, as public key lines.
     pub signers: Vec<String>,
     /// Set in the last snapshot that a removed instance gets.
@@ -59,6 +66,15 @@ pub struct SnapshotKey {
     pub expires_at: Option<Timestamp>,
     /// When it was saved.
     pub saved_at: Timestamp,
+}
+
+/// A key that its owner revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoked {
+    /// `SHA256:…` of the key's blob.
+    pub fingerprint: String,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// The last word to an instance that was removed from its account.

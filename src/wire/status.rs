@@ -1,7 +1,9 @@
 //! The status object: what `sshkeyd status --json` prints and a heartbeat carries (interface.md 3).
 
+use super::Session;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// How an agent is, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +37,10 @@ pub enum Severity {
 pub enum SourceKind {
     /// The account key service.
     Account,
+    /// Vast.ai's own API.
+    Vast,
+    /// Any address with a list.
+    Http,
     /// A file or a directory of them.
     File,
 }
@@ -66,6 +72,9 @@ pub struct Status {
     /// Each target, in the order of the configuration.
     #[serde(default)]
     pub targets: Vec<TargetStatus>,
+    /// Live SSH sessions, as far as they can be told.
+    #[serde(default)]
+    pub sessions: Vec<Session>,
     /// What is wrong, since when, and what to do.
     #[serde(default)]
     pub conditions: Vec<Condition>,
@@ -119,6 +128,9 @@ pub struct TargetStatus {
     pub managed: Vec<String>,
     /// How many entries are somebody else's.
     pub foreign: usize,
+    /// Which keys those are, the first 256 of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub foreign_keys: Vec<String>,
     /// The highest revision whose keys are in the file.
     pub revision: Option<u64>,
     /// When the file last got what it was to hold.
@@ -157,7 +169,7 @@ pub struct UnknownProof {
     /// The key.
     pub fingerprint: String,
     /// Why nothing can be said: `no-sshd`, `from-option`, `not-accepted`, …
-    pub why: String,
+    pub why: Cow<'static, str>,
 }
 
 /// A named trouble.
