@@ -1,6 +1,7 @@
 //! Replacing a file: owners and modes, a stop between any two steps, what is appended meanwhile.
 
 use super::*;
+use rustix::fs::FileType;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::PathBuf;
 
@@ -197,4 +198,30 @@ fn leftovers_of_a_run_that_was_cut_off_are_swept_and_nothing_else() {
     assert_eq!(home.names().len(), 3);
     assert_eq!(sweep(&home.dir, NAME.as_ref()).unwrap(), 1);
     assert_eq!(home.names(), [".authorized_keys.swp", NAME]);
+}
+
+#[test]
+#[ignore = "needs root; tests/run includes it"]
+fn of_two_renames_around_an_exchange_the_newer_file_stays() {
+    let home = home();
+    let seen = |name: &str| Seen::of(&home.dir.look(name.as_ref()).unwrap().unwrap());
+    let put = |name: &str, text: &str| std::fs::write(home.path.join(name), text).unwrap();
+    // The exchange took the first of them out; the second came over our own file since.
+    put("temp", "first\n");
+    put("ours", "ours\n");
+    let ours = seen("ours");
+    put("ours", "kept alive, so that no other gets its number\n");
+    put(NAME, "second\n");
+    put_back(&home.dir, "temp".as_ref(), NAME.as_ref(), ours).unwrap();
+    assert_eq!(std::fs::read(home.file()).unwrap(), b"second\n");
+    assert_eq!(std::fs::read(home.path.join("temp")).unwrap(), b"first\n");
+    // Only one came: it goes back, and ours comes out.
+    std::fs::rename(home.path.join("ours"), home.file()).unwrap();
+    put_back(&home.dir, "temp".as_ref(), NAME.as_ref(), ours).unwrap();
+    assert_eq!(std::fs::read(home.file()).unwrap(), b"first\n");
+    assert!(seen("temp").same_file(&ours));
+    // Taken away altogether: that was somebody's wish.
+    std::fs::remove_file(home.file()).unwrap();
+    let gone = put_back(&home.dir, "temp".as_ref(), NAME.as_ref(), ours);
+    assert!(matches!(gone, Err(CommitError::Changed)));
 }

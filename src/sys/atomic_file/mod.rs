@@ -5,30 +5,29 @@
 //! again, exchange, fsync the directory, look at the name and at the old inode once more). Each is
 //! a type, so that a test can stop between any two. Names are used only below a [`Dir`] handle.
 
+mod current;
+mod in_place;
+mod own;
+
+pub use current::{Current, ReadError};
+pub use in_place::{InPlace, is_mount_point};
+
 use super::dir::{Dir, Owner, give_to};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, XattrFlags};
+use current::Seen;
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, XattrFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Write as _};
 
 /// Largest file that is read or replaced, in bytes.
 pub const MAX_FILE: u64 = 8 * 1024 * 1024;
 
+/// Somebody who renames over the file this often while we put his file back is at play.
+const MOST_PUT_BACK: usize = 64;
+
 /// What a file carries beside its bytes and sshd or the kernel looks at: its ACL and its label.
 const XATTRS: [&str; 2] = ["system.posix_acl_access", "security.selinux"];
-
-/// Why nothing was read.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReadError {
-    /// Not a file that we would read: its content could be root's and not the user's.
-    #[error("{0}")]
-    NotPlain(&'static str),
-    /// The system says no.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
 
 /// Why nothing was replaced.
 #[derive(Debug, thiserror::Error)]
@@ -43,130 +42,6 @@ pub enum CommitError {
     /// The system says no.
     #[error(transparent)]
     Io(#[from] io::Error),
-}
-
-/// A file as it was read: its bytes, and the handle by which later appends are seen.
-#[derive(Debug)]
-pub struct Current {
-    bytes: Vec<u8>,
-    file: File,
-    seen: Seen,
-}
-
-/// What tells that a file is no longer the one that was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Seen {
-    device: u64,
-    inode: u64,
-    size: i64,
-    modified: (i64, u64),
-    changed: (i64, u64),
-}
-
-impl Seen {
-    fn of(stat: &Stat) -> Self {
-        Self {
-            device: stat.st_dev,
-            inode: stat.st_ino,
-            size: stat.st_size,
-            modified: (stat.st_mtime, stat.st_mtime_nsec),
-            changed: (stat.st_ctime, stat.st_ctime_nsec),
-        }
-    }
-
-    fn same_file(&self, other: &Self) -> bool {
-        (self.device, self.inode) == (other.device, other.inode)
-    }
-}
-
-impl Current {
-    /// Reads a name in a directory; `None` when nothing is there.
-    ///
-    /// It must be a regular file of the owner's, or of root's with one link: a second name of a
-    /// root-only file would otherwise be copied to the user.
-    ///
-    /// # Errors
-    /// [`ReadError`]; nothing was read then.
-    pub fn read(dir: &Dir, name: &OsStr, owner: Owner) -> Result<Option<Self>, ReadError> {
-        let flags =
-            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let fd = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
-            Ok(fd) => fd,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::LOOP) => return Err(ReadError::NotPlain("is a symbolic link")),
-            Err(Errno::NXIO) => return Err(ReadError::NotPlain("is a socket")),
-            Err(fault) => return Err(io::Error::from(fault).into()),
-        };
-        let stat = rustix::fs::fstat(&fd).map_err(io::Error::from)?;
-        let why = if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            Some("is not a regular file")
-        } else if stat.st_uid != owner.uid && stat.st_uid != 0 {
-            Some("belongs to another user")
-        } else if stat.st_uid != owner.uid && stat.st_nlink != 1 {
-            Some("is root's and has more than one name")
-        } else if u64::try_from(stat.st_size).unwrap_or(u64::MAX) > MAX_FILE {
-            Some("is larger than 8 MiB")
-        } else {
-            None
-        };
-        if let Some(why) = why {
-            return Err(ReadError::NotPlain(why));
-        }
-        let mut file = File::from(fd);
-        let bytes = read_all(&mut file)?;
-        Ok(Some(Self {
-            bytes,
-            file,
-            seen: Seen::of(&stat),
-        }))
-    }
-
-    /// The bytes that were read.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Bytes that reached this file since it was read, or since this was last asked, by whoever
-    /// still has it open: what was appended, or the new lines where it was written over.
-    ///
-    /// # Errors
-    /// What the system says about reading it.
-    pub fn late(&mut self) -> io::Result<Vec<u8>> {
-        let stat = Seen::of(&rustix::fs::fstat(&self.file)?);
-        // The change time moves with our own rename; size and modification time do not.
-        if (stat.size, stat.modified) == (self.seen.size, self.seen.modified) {
-            return Ok(Vec::new());
-        }
-        self.file.rewind()?;
-        let now = read_all(&mut self.file)?;
-        let late = if let Some(tail) = now.strip_prefix(&self.bytes[..]) {
-            tail.to_vec()
-        } else {
-            let known: std::collections::HashSet<_> = lines(&self.bytes).collect();
-            lines(&now)
-                .filter(|line| !known.contains(line))
-                .flatten()
-                .copied()
-                .collect()
-        };
-        self.seen = stat;
-        self.bytes = now;
-        Ok(late)
-    }
-}
-
-fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    bytes.split_inclusive(|b| *b == b'\n')
-}
-
-fn read_all(file: &mut File) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(io::Error::from(io::ErrorKind::FileTooLarge));
-    }
-    Ok(bytes)
 }
 
 /// New bytes in a temporary file beside the target, with the attributes of what they replace.
@@ -284,8 +159,10 @@ impl Sealed<'_> {
                 if exchange(dir, &staged.temp.name, name)? {
                     let taken = dir.look(&staged.temp.name)?.map(|stat| Seen::of(&stat));
                     if !taken.is_some_and(|taken| taken.same_file(&old.seen)) {
-                        // Somebody's rename came between the look and ours: theirs goes back.
-                        exchange(dir, &staged.temp.name, name)?;
+                        let ours = Seen::of(
+                            &rustix::fs::fstat(&staged.temp.file).map_err(io::Error::from)?,
+                        );
+                        put_back(dir, &staged.temp.name, name, ours)?;
                         return Err(CommitError::Changed);
                     }
                 }
@@ -303,7 +180,11 @@ impl Sealed<'_> {
         let seen = Seen::of(&rustix::fs::fstat(&file).map_err(io::Error::from)?);
         let named = dir.look(&name)?.map(|stat| Seen::of(&stat));
         Ok(Receipt {
-            current: Current { bytes, file, seen },
+            current: Current {
+                bytes: bytes.into(),
+                file,
+                seen,
+            },
             replaced: old,
             late,
             in_place: named.is_some_and(|named| named.same_file(&seen)),
@@ -346,6 +227,26 @@ fn move_into(dir: &Dir, from: &OsStr, to: &OsStr) -> Result<(), CommitError> {
         }
         Err(fault) => Err(io::Error::from(fault).into()),
     }
+}
+
+/// Somebody's rename came between our look and our exchange, so that his file has the temporary
+/// name now and `ours` has his: they change places again. Whatever else came to stand there
+/// meanwhile is newer than his, and goes back in its turn; else it would go with the temporary
+/// name.
+fn put_back(dir: &Dir, temp: &OsStr, name: &OsStr, ours: Seen) -> Result<(), CommitError> {
+    let mut put_in = ours;
+    for _ in 0..MOST_PUT_BACK {
+        let Some(going_in) = dir.look(temp)?.map(|stat| Seen::of(&stat)) else {
+            break;
+        };
+        exchange(dir, temp, name)?;
+        let came_out = dir.look(temp)?.map(|stat| Seen::of(&stat));
+        if came_out.is_none_or(|out| out.same_file(&put_in)) {
+            break;
+        }
+        put_in = going_in;
+    }
+    Ok(())
 }
 
 /// Swaps two names; true when the old file has the temporary name now. A file system that cannot
