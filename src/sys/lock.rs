@@ -3,11 +3,12 @@
 //! The lock is the kernel's and goes with the process, so a crash leaves none behind. The number in
 //! the file only tells a person who holds it.
 
+use super::own_dir;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 /// The state directory is ours until this is dropped.
@@ -29,15 +30,12 @@ pub enum LockError {
 
 impl Lock {
     /// Takes the lock of the directory without waiting. The directory is made (0700) if it is not
-    /// there.
+    /// there, and refused where others could change it or take its place.
     ///
     /// # Errors
     /// [`LockError`]; after `HeldBy` the directory must not be touched.
     pub fn try_take(directory: &Path) -> Result<Self, LockError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)?;
+        own_dir::claim(directory, 0o700)?;
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -56,6 +54,16 @@ impl Lock {
             Err((file, Errno::EAGAIN)) => Err(LockError::HeldBy(pid_in(file))),
             Err((_, errno)) => Err(LockError::Io(errno.into())),
         }
+    }
+}
+
+impl Lock {
+    /// Lets go of the directory and takes the lock's own file away.
+    ///
+    /// # Errors
+    /// What unlink(2) says.
+    pub fn remove(self, directory: &Path) -> io::Result<()> {
+        std::fs::remove_file(directory.join("lock"))
     }
 }
 

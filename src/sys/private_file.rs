@@ -15,6 +15,8 @@ use zeroize::Zeroizing;
 
 /// Largest private file, in bytes.
 pub const MAX_PRIVATE: u64 = 32 * 1024 * 1024;
+/// What is written at a time, in bytes.
+const BUFFER: usize = 32 * 1024;
 
 /// The bytes of the file; made by `make` and written (0600, its directory 0700 where it is not
 /// there) when there is no such file yet. Callers at the same time, also in other processes, all
@@ -119,6 +121,29 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_directory(directory)
 }
 
+/// The same, of bytes that `write` makes one after the other, so that they are never in memory all
+/// at once. For what is no secret: some of them stay in freed memory.
+///
+/// # Errors
+/// As [`replace`], and what `write` says.
+pub fn replace_by(
+    path: &Path,
+    write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let directory = directory_of(path)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)?;
+    let staged = Staged::write_by(path, |file| {
+        let mut buffered = io::BufWriter::with_capacity(BUFFER, file);
+        write(&mut buffered)?;
+        buffered.flush()
+    })?;
+    staged.put_over(path)?;
+    sync_directory(directory)
+}
+
 /// Gives the file another name beside its own, for a person to look at; nothing where there is
 /// none.
 ///
@@ -134,6 +159,67 @@ pub fn set_aside(path: &Path, suffix: &str) -> io::Result<()> {
     }
 }
 
+/// Takes the file away, for good when this returns; nothing where there is none.
+///
+/// # Errors
+/// What unlink(2) and fsync(2) say.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match rustix::fs::unlink(path) {
+        Ok(()) => sync_directory(directory_of(path)?),
+        Err(Errno::NOENT) => Ok(()),
+        Err(fault) => Err(fault.into()),
+    }
+}
+
+/// Removes a plain file whose bytes are not to be found on the disk afterwards: zeros take their
+/// place first. (A file system that never writes in place keeps the old blocks until it needs them.)
+///
+/// # Errors
+/// What open(2), write(2), fsync(2) and unlink(2) say.
+pub fn shred(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new()
+        .write(true)
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+        .open(path)?;
+    let length = file.metadata()?.len();
+    io::copy(&mut io::repeat(0).take(length), &mut &file)?;
+    file.sync_all()?;
+    std::fs::remove_file(path)?;
+    sync_directory(directory_of(path)?)
+}
+
+/// Takes away what runs that were cut off left in a directory of ours and in those just below it:
+/// never more than our own temporary files.
+///
+/// # Errors
+/// What the system says about reading the directory.
+pub fn sweep(directory: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            let below = std::fs::read_dir(entry.path())?;
+            below
+                .flatten()
+                .for_each(|entry| take_leftover(&entry.path()));
+        }
+        take_leftover(&entry.path());
+    }
+    Ok(())
+}
+
+fn take_leftover(path: &Path) {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let unique = name
+        .strip_suffix(".tmp")
+        .and_then(|name| name.rsplit_once('.'));
+    let is_ours = |(_, unique): (&str, &str)| {
+        unique.len() == 16 && unique.bytes().all(|b| b.is_ascii_hexdigit())
+    };
+    if unique.is_some_and(is_ours) {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
 /// A file beside its place, complete and on disk; gone when it is dropped.
 struct Staged(PathBuf);
 
@@ -142,6 +228,11 @@ impl Staged {
         if bytes.len() as u64 > MAX_PRIVATE {
             return Err(io::ErrorKind::InvalidInput.into());
         }
+        // Straight to the file: a buffer would keep a copy of the secret.
+        Self::write_by(path, |file| file.write_all(bytes))
+    }
+
+    fn write_by(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<Self> {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{:016x}.tmp", rand::random::<u64>()));
         let beside = path.with_file_name(name);
@@ -152,7 +243,10 @@ impl Staged {
             .custom_flags(OFlag::O_NOFOLLOW.bits())
             .open(&beside)?;
         let staged = Self(beside);
-        file.write_all(bytes)?;
+        write(&mut file)?;
+        if file.metadata()?.len() > MAX_PRIVATE {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         file.sync_all()?;
         Ok(staged)
     }

@@ -1,14 +1,13 @@
 //! A listening Unix socket with a mode of its own: unix(7).
 //!
-//! Its directory is made (0755) where it is missing, and must be root's or our own: whoever could
-//! rename in it could put his own socket in our place. A socket that nobody listens on any more is
+//! Its directory is made (0755) where it is missing, and must be safe by [`own_dir`]'s rules: whoever
+//! could rename in it could put his own socket in our place. A socket that nobody listens on any more is
 //! taken away; one that somebody does is left.
 
-use super::users::current_uid;
+use super::own_dir;
 use rustix::fs::{AtFlags, CWD, Mode};
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -33,21 +32,11 @@ impl Drop for Listening {
 /// when the directory belongs to somebody else; else what the system says.
 pub async fn listen(path: &Path, mode: u32) -> io::Result<Listening> {
     let directory = path.parent().unwrap_or_else(|| Path::new("/"));
-    if !directory.exists() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(directory)?;
+    let is_new = !directory.exists();
+    own_dir::claim(directory, 0o755)?;
+    if is_new {
         // Whoever may ask must be able to get here, whatever the umask is.
         rustix::fs::chmodat(CWD, directory, Mode::from_raw_mode(0o755), AtFlags::empty())?;
-    }
-    let about = std::fs::symlink_metadata(directory)?;
-    let foreign = about.uid() != 0 && about.uid() != current_uid();
-    if !about.is_dir() || foreign || about.mode() & 0o022 != 0 {
-        return Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            format!("{} may be changed by others", directory.display()),
-        ));
     }
     match std::fs::symlink_metadata(path) {
         Ok(old) if old.file_type().is_socket() => {
@@ -74,6 +63,7 @@ pub async fn listen(path: &Path, mode: u32) -> io::Result<Listening> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt as _;
 
     #[tokio::test]
     async fn a_dead_socket_is_replaced_and_a_live_one_left() {

@@ -109,3 +109,16 @@ fn too_much_is_refused_both_ways() {
     file.set_len(MAX_PRIVATE + 1).unwrap();
     assert!(read(&path).is_err());
 }
+
+#[test]
+fn what_a_run_that_was_cut_off_left_is_swept_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let below = dir.path().join("sources");
+    replace(&below.join("a.json"), b"list").unwrap();
+    let left = below.join("a.json.0123456789abcdef.tmp");
+    replace(&left, b"half").unwrap();
+    replace(&dir.path().join("mine.tmp"), b"somebody's").unwrap();
+    sweep(dir.path()).unwrap();
+    assert!(!left.exists() && below.join("a.json").exists());
+    assert!(dir.path().join("mine.tmp").exists());
+}
