@@ -4,6 +4,10 @@
 //! of its own, which is killed when its time is over or when nobody waits any more. Nothing
 //! polls: two threads of tokio's pool read to the end of the output, one waits for the exit.
 
+mod blocking;
+
+pub use blocking::run_blocking;
+
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
@@ -90,6 +94,15 @@ pub async fn run(
     })
 }
 
+/// What every program is given, and where it runs.
+pub(super) fn environment(command: &mut Command) -> &mut Command {
+    command
+        .env_clear()
+        .env("PATH", PATH)
+        .env("LANG", "C")
+        .current_dir("/")
+}
+
 /// A program that runs; killed with all its group when it is dropped.
 struct Running {
     child: Child,
@@ -99,12 +112,8 @@ struct Running {
 
 impl Running {
     fn start(program: &Path, args: &[impl AsRef<OsStr>]) -> Result<Self, CommandError> {
-        let child = Command::new(program)
+        let child = environment(&mut Command::new(program))
             .args(args)
-            .env_clear()
-            .env("PATH", PATH)
-            .env("LANG", "C")
-            .current_dir("/")
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
