@@ -3,11 +3,12 @@
 use super::check::Check;
 use super::raw;
 use super::recover::ROOT;
+use super::sessions::Sessions;
 use super::source::{Source, is};
 use super::target::Target;
 use serde_spanned::Spanned;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const STATE_DIR: &str = "/var/lib/sshkeyd";
@@ -16,6 +17,7 @@ const LOG: &str = "info";
 const SSHD: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 22);
 const SSHD_PROGRAM: &str = "/usr/sbin/sshd";
 const SSHD_CONFIG: &str = "/etc/ssh/sshd_config";
+const DROP_IN: &str = "/etc/ssh/sshd_config.d/30-sshkeyd.conf";
 /// The host keys that ssh-keygen -A makes.
 const HOST_KEYS: [&str; 3] = [
     "/etc/ssh/ssh_host_ed25519_key.pub",
@@ -45,6 +47,8 @@ pub struct AgentConfig {
     pub verify: Option<SocketAddr>,
     /// The sshd of this machine.
     pub sshd: SshdPaths,
+    /// Live sessions.
+    pub sessions: Sessions,
     /// How often the service hears of us.
     pub heartbeat: Duration,
 }
@@ -58,6 +62,21 @@ pub struct SshdPaths {
     pub config: PathBuf,
     /// Public host keys, to know the sshd that answers.
     pub host_keys: Vec<PathBuf>,
+    /// Whether the drop-in may be written.
+    pub manage: bool,
+    /// The one file of sshd's configuration that is the agent's.
+    pub drop_in: PathBuf,
+    /// How sshd is told to read its configuration again.
+    pub reload: Reload,
+}
+
+/// How sshd is told to read its configuration again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reload {
+    /// The unit that owns it, else SIGHUP to its listener.
+    Auto,
+    /// This program with these arguments.
+    Command(Vec<String>),
 }
 
 impl Check<'_> {
@@ -86,13 +105,15 @@ impl Check<'_> {
         if raw_targets.is_empty() {
             self.missing(&ROOT, "target", "no target", "add one: [[target]]");
         }
-        let targets = self.targets(raw_targets, all_known.then_some(&names));
+        let state = state_dir.as_deref().unwrap_or_else(|| Path::new(STATE_DIR));
+        let targets = self.targets(raw_targets, all_known.then_some(&names), state);
         if unprivileged {
             self.one_user(raw_targets);
         }
 
         let verify = self.verify(file);
         let sshd = self.sshd_paths(file);
+        let sessions = self.sessions(file);
         let heartbeat = file.heartbeat.as_ref().map(Spanned::get_ref);
         let interval = heartbeat.map_or(&None, |raw| &raw.interval);
         let range = HEARTBEAT_LEAST..=HEARTBEAT_MOST;
@@ -106,6 +127,7 @@ impl Check<'_> {
             targets: targets?,
             verify: verify?,
             sshd: sshd?,
+            sessions: sessions?,
             heartbeat: heartbeat?,
         })
     }
@@ -128,6 +150,27 @@ impl Check<'_> {
         let run = self.env_path("XDG_RUNTIME_DIR");
         self.or_fault(raw, run, "XDG_RUNTIME_DIR", "control-socket")
             .map(|run| run.join("sshkeyd/agent.sock"))
+    }
+
+    /// Where the agent listens, whatever else is wrong with the file; none where that is in doubt.
+    pub(super) fn socket_alone(&mut self, file: &raw::AgentFile) -> Option<PathBuf> {
+        let none = raw::Agent::default();
+        let agent = file.agent.as_ref().map_or(&none, Spanned::get_ref);
+        if agent.control_socket.is_none() {
+            let words = ["control-socket", "unprivileged"];
+            let is_open = match self.cut.first_guessed() {
+                // Of such a line no more is known than the words in it.
+                Some(_) => words.iter().any(|word| self.text.text.contains(word)),
+                None => {
+                    let mut cut = words.iter().chain(&["agent"]);
+                    cut.any(|key| self.cut.had_anywhere(key))
+                }
+            };
+            if is_open {
+                return None;
+            }
+        }
+        self.control_socket(agent, is(&agent.unprivileged))
     }
 
     fn env_path(&self, name: &str) -> Option<PathBuf> {
@@ -175,10 +218,20 @@ impl Check<'_> {
     /// An unprivileged agent can write for one user only.
     fn one_user(&mut self, targets: &[Spanned<raw::Target>]) {
         let mut users = targets.iter().filter_map(|raw| raw.get_ref().user.as_ref());
-        let Some(first) = users.next() else {
-            return;
-        };
-        for other in users.filter(|user| user.get_ref() != first.get_ref()) {
+        let first = users.next();
+        for target in targets.iter().map(Spanned::get_ref) {
+            if let Some(method) = &target.method
+                && method.get_ref() == "command"
+            {
+                let what = "method \"command\" in an unprivileged agent";
+                self.fault(
+                    &method.span(),
+                    what,
+                    "sshd's command is root's to set; use \"block\"",
+                );
+            }
+        }
+        for other in users.filter(|user| first.is_some_and(|f| f.get_ref() != user.get_ref())) {
             let what = format!(
                 "a second user, \"{}\", in an unprivileged agent",
                 other.get_ref()
@@ -210,11 +263,39 @@ impl Check<'_> {
                 .collect(),
             Some(values) => values.get_ref().iter().map(|v| self.absolute(v)).collect(),
         };
+        let drop_in = self.path_or(&raw.drop_in, DROP_IN);
+        let reload = self.reload(raw);
+        let sshd = file.sshd.as_ref().map(Spanned::get_ref);
+        let manage = sshd.and_then(|raw| raw.manage.as_ref());
         Some(SshdPaths {
             program: program?,
             config: config?,
             host_keys: host_keys.into_iter().collect::<Option<_>>()?,
+            manage: manage.is_none_or(|on| *on.get_ref()),
+            drop_in: drop_in?,
+            reload: reload?,
         })
+    }
+
+    fn reload(&mut self, raw: &raw::Certificates) -> Option<Reload> {
+        let Some(value) = &raw.reload else {
+            return Some(Reload::Auto);
+        };
+        let words: Option<Vec<String>> = match value.get_ref() {
+            toml::Value::String(word) if word == "auto" => return Some(Reload::Auto),
+            toml::Value::Array(words) => {
+                let words = words.iter();
+                words.map(|w| w.as_str().map(str::to_owned)).collect()
+            }
+            _ => None,
+        };
+        let words = words.filter(|words| words.first().is_some_and(|w| w.starts_with('/')));
+        if words.is_none() {
+            let what = "\"reload\" is neither \"auto\" nor a command";
+            let todo = "give a list with the program's full path: [\"/usr/bin/systemctl\", \"reload\", \"ssh\"]";
+            self.fault(&value.span(), what, todo);
+        }
+        words.map(Reload::Command)
     }
 
     /// `ADDRESS:PORT`, both numbers.

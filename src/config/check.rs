@@ -156,24 +156,35 @@ impl Check<'_> {
     /// An address of a service.
     pub(super) fn url(&mut self, value: &Spanned<String>) -> Option<String> {
         let text = value.get_ref();
-        let error = match parse_url(text) {
+        match parse_url(text) {
             Ok(url) => return Some(url),
-            Err(error) => error,
-        };
+            Err(error) => self.url_fault(value, error),
+        }
+        None
+    }
+
+    /// Notes what is wrong with an address.
+    pub(super) fn url_fault(&mut self, value: &Spanned<String>, error: UrlError) {
+        let text = value.get_ref();
         let todo = match error {
             UrlError::Scheme => "write https://HOST",
             UrlError::Plaintext => "write https; plain http goes to loopback only",
             UrlError::User => "remove the user; credentials come from files",
             UrlError::Query => "remove what follows the path",
+            UrlError::Secret => "put it into a header from a file: http.headers",
+            UrlError::Fragment => "remove the \"#\" and what follows",
             UrlError::Form => "write https://HOST, https://HOST:PORT or https://HOST/PATH",
         };
         // An address with a user may hold a password.
         let what = match error {
-            UrlError::User => error.to_string(),
-            _ => format!("\"{text}\" is {error}"),
+            UrlError::User | UrlError::Secret => error.to_string(),
+            // A query may hold more than its writer knows.
+            _ => match text.split_once('?') {
+                Some((address, _)) => format!("\"{address}?…\" is {error}"),
+                None => format!("\"{text}\" is {error}"),
+            },
         };
         self.fault(&value.span(), what, todo);
-        None
     }
 
     /// One of the words of `choices`, or the first where none is given.

@@ -1,7 +1,7 @@
 //! Settings: from a TOML file to checked values, with every fault at once.
 //!
-//! `raw.rs` is the file's shape and nothing else; `agent.rs`, `source.rs`, `target.rs` and
-//! `server.rs` say what it means; `not_yet.rs` refuses what this version does not do. Secrets are
+//! `raw.rs` is the file's shape and nothing else; `agent.rs`, `source.rs`, `remote.rs`, `target.rs`
+//! and `server.rs` say what it means; `not_yet.rs` refuses what this version does not do. Secrets are
 //! never in the file: `secret.rs` reads them. Refuses unknown keys, and guesses nothing. The
 //! environment is an argument. Obeys interface.md sections 2 and 4.
 
@@ -10,26 +10,34 @@ mod check;
 mod duration;
 mod fault;
 mod not_yet;
+mod notes;
 mod path_template;
+mod pointer;
 mod raw;
 mod recover;
+mod remote;
 mod secret;
 mod server;
+mod sessions;
 mod source;
 mod suggest;
 mod syntax;
 mod target;
 mod url;
 
-pub use agent::{AgentConfig, SshdPaths};
+pub use agent::{AgentConfig, Reload, SshdPaths};
 pub use duration::{DurationError, parse_duration, show_duration};
 pub use fault::{Fault, Faults, Place};
+pub use notes::notes;
 pub use path_template::{PathTemplate, PathTemplateError};
+pub use pointer::{Pointer, PointerError, Step};
+pub use remote::{Header, HeaderValue, HttpFormat, HttpSource, VastSource};
 pub use secret::{MAX_SECRET, Secret, SecretError, SecretFile, credential, read_secret_file};
 pub use server::{ServerConfig, TlsFiles};
+pub use sessions::{AuthLog, EndOnRevoke, Sessions};
 pub use source::{AccountSource, FileSource, Source, SourceKind};
-pub use target::{Adopt, Target};
-pub use url::{UrlError, is_loopback, parse_url};
+pub use target::{Adopt, Method, Target};
+pub use url::{UrlError, is_loopback, parse_list_url, parse_url};
 
 use check::Check;
 use fault::Text;
@@ -72,6 +80,33 @@ pub fn agent_from_str(text: &str, path: &Path, env: Env<'_>) -> Result<AgentConf
     let (mut check, file) = begin(text, path, env);
     let config = check.agent(&file);
     check.finish(config)
+}
+
+/// Where the agent of this file listens, also while the file has faults: a running agent goes on
+/// with the configuration before them, and must be reached to say so.
+///
+/// # Errors
+/// [`Faults`], all of them, where they leave that in doubt.
+pub fn control_socket(path: &Path, env: Env<'_>) -> Result<PathBuf, Faults> {
+    let text = read(path)?;
+    match agent_from_str(&text, path, env) {
+        Ok(config) => Ok(config.control_socket),
+        Err(faults) => socket_beside_faults(&text, path, env).ok_or(faults),
+    }
+}
+
+fn socket_beside_faults(text: &str, path: &Path, env: Env<'_>) -> Option<PathBuf> {
+    let (mut check, file) = begin(text, path, env);
+    if let Some(socket) = check.socket_alone(&file) {
+        return Some(socket);
+    }
+    // Below a broken list or header nothing is sure; what stands above it is as it was meant.
+    let line = check.cut.first_guessed().filter(|_| file.agent.is_none())?;
+    let above: String = text.split_inclusive('\n').take(line - 1).collect();
+    let (mut check, file) = begin::<raw::AgentFile>(&above, path, env);
+    let is_given = |agent: &raw::Agent| agent.control_socket.is_some();
+    let is_given = file.agent.as_ref().is_some_and(|a| is_given(a.get_ref()));
+    is_given.then(|| check.socket_alone(&file)).flatten()
 }
 
 /// Reads and checks the service's file.

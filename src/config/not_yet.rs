@@ -10,12 +10,7 @@ use serde_spanned::Spanned;
 impl Check<'_> {
     /// The keys of the agent's file, but for sources and targets.
     pub(super) fn not_yet_agent(&mut self, file: &raw::AgentFile) {
-        let sshd = file.sshd.as_ref().map(Spanned::get_ref);
         let certificates = file.certificates.as_ref().map(Spanned::get_ref);
-        let sessions = file.sessions.as_ref().map(Spanned::get_ref);
-        if let Some(raw) = sshd {
-            self.not_yet(&raw.manage, |on| !on, "write sshd's configuration");
-        }
         if let Some(raw) = certificates {
             self.not_yet(&raw.user_ca, |on| !on, "handle user certificates");
             self.not_yet(&raw.host_certificates, |on| !on, "handle host certificates");
@@ -24,31 +19,8 @@ impl Check<'_> {
                 |_| false,
                 "use a directory for certificates",
             );
-            self.not_yet(&raw.drop_in, |_| false, "write sshd's configuration");
-            self.not_yet(&raw.reload, |_| false, "reload sshd");
             self.not_yet(&raw.merge_revoked, |_| false, "write RevokedKeys");
         }
-        if let Some(raw) = sessions {
-            self.not_yet(&raw.report, |on| !on, "report sessions");
-            self.not_yet(&raw.end_on_revoke, |word| word == "never", "end sessions");
-            self.not_yet(&raw.auth_log, |_| false, "read sshd's log");
-        }
-    }
-
-    /// The keys of a source.
-    pub(super) fn not_yet_source(&mut self, raw: &raw::Source) {
-        self.not_yet(&raw.vast, |_| false, "know vast sources");
-        self.not_yet(&raw.http, |_| false, "know http sources");
-    }
-
-    /// The keys of a target.
-    pub(super) fn not_yet_target(&mut self, raw: &raw::Target) {
-        self.not_yet(
-            &raw.method,
-            |word| !matches!(word.as_str(), "own-file" | "command"),
-            "know another method than \"block\"",
-        );
-        self.not_yet(&raw.danger_in_place, |on| !on, "write in place");
     }
 
     /// The keys of the service's file.

@@ -62,7 +62,6 @@ tables! {
         proxy: Spanned<bool>,
     }
     /// `vast.…` of a source.
-    #[expect(dead_code, reason = "known so that its faults are named; this version does no more")]
     Vast {
         url: Spanned<String>,
         api_key_file: Spanned<String>,
@@ -70,7 +69,6 @@ tables! {
         proxy: Spanned<bool>,
     }
     /// `http.…` of a source.
-    #[expect(dead_code, reason = "known so that its faults are named; this version does no more")]
     Http {
         url: Spanned<String>,
         format: Spanned<String>,

@@ -47,6 +47,11 @@ impl Cuts {
         self.lines.insert(0);
     }
 
+    /// The first line with a fault of syntax, from 1.
+    pub(super) fn first_guessed(&self) -> Option<usize> {
+        self.lines.iter().copied().find(|line| *line > 0)
+    }
+
     /// Whether the line has a fault of syntax.
     pub(super) fn guessed(&self, line: usize) -> bool {
         self.lines.contains(&line)

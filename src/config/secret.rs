@@ -104,13 +104,15 @@ pub fn read_secret_file(path: &Path) -> Result<SecretFile, SecretError> {
 }
 
 /// Where systemd has put the credential `name`, if it has: `$CREDENTIALS_DIRECTORY/NAME`. Names
-/// with a slash are no credentials.
+/// with a slash are no credentials, and a blank byte is none: a unit's default for a file that is
+/// not there (SetCredential).
 #[must_use]
 pub fn credential(env: &dyn Fn(&str) -> Option<OsString>, name: &str) -> Option<PathBuf> {
     let directory = PathBuf::from(env("CREDENTIALS_DIRECTORY")?);
     let plain = !name.is_empty() && !name.contains('/') && name != "." && name != "..";
     let path = directory.join(name);
-    (plain && directory.is_absolute() && path.is_file()).then_some(path)
+    let given = std::fs::metadata(&path).is_ok_and(|about| about.is_file() && about.len() > 1);
+    (plain && directory.is_absolute() && given).then_some(path)
 }
 
 #[cfg(test)]

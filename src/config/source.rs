@@ -2,6 +2,7 @@
 
 use super::check::Check;
 use super::raw;
+use super::remote::{HttpSource, VastSource};
 use crate::keys::PublicKey;
 use serde_spanned::Spanned;
 use std::collections::BTreeSet;
@@ -13,6 +14,8 @@ use std::time::Duration;
 const MAX_NAME: usize = 64;
 /// How often a source is asked where nothing else tells of a change.
 const POLL_INTERVAL: Duration = Duration::from_secs(5 * 60);
+/// The same for Vast.ai, where nobody can be told of a save.
+const VAST_POLL_INTERVAL: Duration = Duration::from_secs(60);
 /// Bounds of `poll-interval`.
 const POLL_LEAST: Duration = Duration::from_secs(1);
 const POLL_MOST: Duration = Duration::from_secs(7 * 86_400);
@@ -41,6 +44,10 @@ pub struct Source {
 pub enum SourceKind {
     /// The account key service: signed snapshots.
     Account(AccountSource),
+    /// Vast.ai's own API, polled.
+    Vast(VastSource),
+    /// Any address with a list, polled.
+    Http(HttpSource),
     /// A file, or a directory of `*.pub`, watched.
     File(FileSource),
 }
@@ -89,12 +96,15 @@ impl Check<'_> {
     }
 
     fn source(&mut self, raw: &raw::Source, at: &Range<usize>) -> Option<Source> {
-        self.not_yet_source(raw);
         let name = self.source_name(raw, at);
+        let default = match raw.vast {
+            Some(_) => VAST_POLL_INTERVAL,
+            None => POLL_INTERVAL,
+        };
         let poll_interval = self.duration(
             &raw.poll_interval,
             "poll-interval",
-            POLL_INTERVAL,
+            default,
             POLL_LEAST..=POLL_MOST,
         );
         let max_size = self.max_size(raw);
@@ -171,12 +181,16 @@ impl Check<'_> {
             let todo = "give exactly one of account, vast, http, file";
             self.fault(&place, "a source of no kind", todo);
         }
-        // Both are looked at even when only one may stand, for the faults inside.
+        // All are looked at even when only one may stand, for the faults inside.
         let account = raw.account.as_ref().map(|raw| self.account(raw));
+        let vast = raw.vast.as_ref().map(|raw| self.vast(raw));
+        let http = raw.http.as_ref().map(|raw| self.http(raw));
         let file = raw.file.as_ref().map(|raw| self.file(raw));
-        match (account, file) {
-            (Some(account), None) => account.map(SourceKind::Account),
-            (None, Some(file)) => file.map(SourceKind::File),
+        match (account, vast, http, file) {
+            (Some(account), None, None, None) => account.map(SourceKind::Account),
+            (None, Some(vast), None, None) => vast.map(SourceKind::Vast),
+            (None, None, Some(http), None) => http.map(SourceKind::Http),
+            (None, None, None, Some(file)) => file.map(SourceKind::File),
             _ => None,
         }
     }

@@ -2,13 +2,17 @@
 
 use super::check::Check;
 use super::path_template::{PathTemplate, PathTemplateError};
+use super::source::is;
 use super::{raw, suggest};
 use serde_spanned::Spanned;
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::path::Path;
 
 /// Where sshd looks by itself: AuthorizedKeysFile in sshd_config(5).
 const PATH: &str = "%h/.ssh/authorized_keys";
+/// Where indexes are, below the state directory.
+const INDEX: &str = "keys";
 /// Longest name of a local user: `LOGIN_NAME_MAX` of Linux.
 const MAX_USER: usize = 256;
 
@@ -19,10 +23,37 @@ pub struct Target {
     pub user: String,
     /// Names of sources, at least one, each once, all of them configured.
     pub sources: Vec<String>,
-    /// The file.
+    /// How the keys are put there.
+    pub method: Method,
+    /// The file; for [`Method::Command`] the index, `state-dir/keys/%U`.
     pub path: PathTemplate,
     /// What becomes of a foreign line with a key of the list.
     pub adopt: Adopt,
+    /// A file that cannot be replaced (a mount point) is written over in place.
+    pub in_place: bool,
+}
+
+/// How keys are put where sshd finds them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// A marked block in a file that is shared with others.
+    Block,
+    /// A file of the agent's own, which `AuthorizedKeysFile` names.
+    OwnFile,
+    /// An index that `sshkeyd authorized-keys` reads as `AuthorizedKeysCommand`.
+    Command,
+}
+
+impl Method {
+    /// Its word in the configuration and in status.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::OwnFile => "own-file",
+            Self::Command => "command",
+        }
+    }
 }
 
 /// What becomes of a foreign line without options whose key is in the list.
@@ -41,12 +72,13 @@ impl Check<'_> {
         &mut self,
         raw: &[Spanned<raw::Target>],
         sources: Option<&[&str]>,
+        state_dir: &Path,
     ) -> Option<Vec<Target>> {
         let mut targets: Option<Vec<Target>> = Some(Vec::new());
         let mut seen = BTreeSet::new();
         for raw in raw {
             let (at, raw) = (raw.span(), raw.get_ref());
-            let target = self.target(raw, &at, sources);
+            let target = self.target(raw, &at, sources, state_dir);
             if let Some(target) = &target {
                 // One file that is nobody's own can take one target only, whoever the user.
                 let user = Some(&target.user).filter(|_| !target.path.is_fixed());
@@ -73,25 +105,52 @@ impl Check<'_> {
         raw: &raw::Target,
         at: &Range<usize>,
         sources: Option<&[&str]>,
+        state_dir: &Path,
     ) -> Option<Target> {
-        self.not_yet_target(raw);
         let user = self.user(raw, at);
         let sources = self.source_names(raw, at, sources);
-        // The other methods have said so above.
-        let other = ["own-file", "command"];
-        let method = raw.method.as_ref().map(Spanned::get_ref);
-        if !method.is_some_and(|word| other.contains(&word.as_str())) {
-            self.choice(&raw.method, "method", &[("block", ())])?;
-        }
-        let path = self.path_template(raw);
+        let method = self.method(raw);
+        let path = self.path_template(raw, method, state_dir);
         let choices = [("no", Adopt::No), ("same-key", Adopt::SameKey)];
         let adopt = self.choice(&raw.adopt, "adopt", &choices);
         Some(Target {
             user: user?,
             sources: sources?,
+            method: method?,
             path: path?,
             adopt: adopt?,
+            in_place: is(&raw.danger_in_place),
         })
+    }
+
+    fn method(&mut self, raw: &raw::Target) -> Option<Method> {
+        let methods = [Method::Block, Method::OwnFile, Method::Command];
+        let method = self.choice(&raw.method, "method", &methods.map(|m| (m.as_str(), m)))?;
+        // What only one method knows would silently do nothing with another.
+        let foreign: [(&str, Option<Range<usize>>, bool); 3] = [
+            (
+                "path",
+                raw.path.as_ref().map(Spanned::span),
+                method == Method::Command,
+            ),
+            (
+                "adopt",
+                raw.adopt.as_ref().map(Spanned::span),
+                method != Method::Block,
+            ),
+            (
+                "danger-in-place",
+                raw.danger_in_place.as_ref().map(Spanned::span),
+                method == Method::Command,
+            ),
+        ];
+        for (key, place, is_foreign) in foreign {
+            if let Some(place) = place.filter(|_| is_foreign) {
+                let what = format!("method \"{}\" takes no \"{key}\"", method.as_str());
+                self.fault(&place, what, "remove it");
+            }
+        }
+        Some(method)
     }
 
     fn user(&mut self, raw: &raw::Target, at: &Range<usize>) -> Option<String> {
@@ -163,9 +222,18 @@ impl Check<'_> {
         Some(names)
     }
 
-    fn path_template(&mut self, raw: &raw::Target) -> Option<PathTemplate> {
+    fn path_template(
+        &mut self,
+        raw: &raw::Target,
+        method: Option<Method>,
+        state_dir: &Path,
+    ) -> Option<PathTemplate> {
+        if method == Some(Method::Command) {
+            return self.index_path(raw, state_dir);
+        }
         let text = raw.path.as_ref().map_or(PATH, |value| value.get_ref());
         let error = match PathTemplate::parse(text) {
+            Ok(path) if method == Some(Method::OwnFile) => return self.own_path(raw, path),
             Ok(path) => return Some(path),
             Err(error) => error,
         };
@@ -179,5 +247,41 @@ impl Check<'_> {
             self.fault(&value.span(), format!("\"{text}\": {error}"), todo);
         }
         None
+    }
+
+    /// Where the index of each user is.
+    fn index_path(&mut self, raw: &raw::Target, state_dir: &Path) -> Option<PathTemplate> {
+        let dir = state_dir.join(INDEX).display().to_string();
+        let path = PathTemplate::parse(&format!("{}/%U", dir.replace('%', "%%")));
+        if path.is_err() {
+            let place = raw.method.as_ref()?.span();
+            let what = format!("method \"command\" with its index in {dir}");
+            let todo = "give a state-dir without \".\" as a part";
+            self.fault(&place, what, todo);
+        }
+        path.ok()
+    }
+
+    /// A file that is replaced whole must be nobody else's: neither another user's nor the one in
+    /// which people put their own keys.
+    fn own_path(&mut self, raw: &raw::Target, path: PathTemplate) -> Option<PathTemplate> {
+        let place = raw.path.as_ref().or(raw.method.as_ref())?.span();
+        let shared = [PATH, "%h/.ssh/authorized_keys2"];
+        if shared.contains(&path.to_string().as_str()) {
+            let what =
+                format!("method \"own-file\" would replace {path}, where people's own keys are");
+            self.fault(
+                &place,
+                what,
+                "name another file, such as \"/etc/ssh/sshkeyd/keys/%u\"",
+            );
+            return None;
+        }
+        if path.is_fixed() {
+            let what = format!("method \"own-file\" with one file for every user, {path}");
+            self.fault(&place, what, "put %h, %u or %U into the path");
+            return None;
+        }
+        Some(path)
     }
 }

@@ -51,6 +51,40 @@ fn every_bad_file_prints_exactly_its_faults() {
 }
 
 #[test]
+fn where_the_agent_listens_is_known_beside_faults_elsewhere() {
+    let given = "[agent]\ncontrol-socket = \"/x/s\"\n";
+    let system = "/run/sshkeyd/agent.sock";
+    for (text, socket) in [
+        // A bad value, an unknown key, a missing table, a line and a list that are no TOML.
+        (
+            format!("{given}[heartbeat]\ninterval = \"soon\"\n"),
+            Some("/x/s"),
+        ),
+        (format!("{given}colour = 1\n"), Some("/x/s")),
+        (format!("{given}[[target]]\nuser = root\n"), Some("/x/s")),
+        (
+            format!("{given}[[target]]\nsources = [\"a\"\n"),
+            Some("/x/s"),
+        ),
+        ("[[target]]\nsources = [\"a\"\n".into(), Some(system)),
+        ("[agent]\nlog = \"loud!\"\n".into(), Some(system)),
+        // What is wrong with the key itself leaves it in doubt.
+        ("[agent]\ncontrol-socket = \"x\"\n".into(), None),
+        ("[agent]\ncontrol-socket = 1\n".into(), None),
+        ("[agent]\ncontrol-socket = /x\n".into(), None),
+        ("[agent]\ncontrol_socket = \"/x\"\n".into(), None),
+        ("[agent]\nunprivileged = 1\n".into(), None),
+        ("agent = 1\n".into(), None),
+        ("x = [1\n[agent]\ncontrol-socket = \"/x\"\n".into(), None),
+    ] {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+        let found = control_socket(file.path(), &no_env).ok();
+        assert_eq!(found.as_deref(), socket.map(Path::new), "{text}");
+    }
+}
+
+#[test]
 fn every_fault_says_what_to_do() {
     for path in files("tests/data/config/bad", "txt") {
         for line in std::fs::read_to_string(&path).unwrap().lines() {
@@ -128,12 +162,54 @@ fn every_value_arrives_where_it_is_used() {
         [crate::keys::PublicKey::parse_text(KEY).unwrap().0]
     );
     assert!(account.proxy);
+    let SourceKind::Vast(vast) = &config.sources[2].kind else {
+        panic!("Vast.ai was configured");
+    };
+    assert_eq!(vast.url, "https://console.example.com");
+    assert_eq!(
+        vast.api_key_file.as_deref(),
+        Some(Path::new("/nonexistent/vast-api-key"))
+    );
+    assert_eq!((vast.instance, vast.proxy), (Some(12345), true));
+    let SourceKind::Vast(vast) = &config.sources[3].kind else {
+        panic!("Vast.ai was configured");
+    };
+    assert_eq!(vast.url, "https://console.vast.ai");
+    assert_eq!((vast.instance, &vast.api_key_file), (None, &None));
+    assert_eq!(config.sources[3].poll_interval, Duration::from_secs(60));
+    let SourceKind::Http(http) = &config.sources[4].kind else {
+        panic!("an address was configured");
+    };
+    assert_eq!(http.format, HttpFormat::AuthorizedKeys);
+    assert_eq!(config.sources[4].poll_interval, Duration::from_secs(300));
+    let SourceKind::Http(http) = &config.sources[5].kind else {
+        panic!("an address was configured");
+    };
+    assert_eq!(http.url, "https://api.example.com/keys/?per_page=100");
+    let pointer = Pointer::parse("/ssh_keys/*/public_key").unwrap();
+    assert_eq!(http.format, HttpFormat::Json(pointer));
+    let text = |text: &str| HeaderValue::Text(text.to_owned());
+    let headers: Vec<_> = http.headers.iter().map(|h| (&*h.name, &h.value)).collect();
+    assert_eq!(
+        headers,
+        [
+            ("accept", &text("application/vnd.github+json")),
+            (
+                "authorization",
+                &HeaderValue::File("/nonexistent/token".into())
+            ),
+            ("x-github-api-version", &text("2022-11-28")),
+        ]
+    );
+    assert!(http.proxy);
     let target = &config.targets[0];
     assert_eq!(target.sources, ["account", "break-glass"]);
     assert_eq!(target.adopt, Adopt::SameKey);
     let path = target.path.expand(Path::new("/root"), "root", 0);
     assert_eq!(path, Path::new("/etc/ssh/keys/root-0"));
     assert_eq!(config.targets[1].user, "EXAMPLE\\alice.b");
+    let index = config.targets[2].path.expand(Path::new("/h"), "carol", 7);
+    assert_eq!(index, Path::new("/srv/sshkeyd/keys/7"));
     assert_eq!(config.sshd.host_keys.len(), 2);
     let server = server(&root.join("server.toml"), &no_env).unwrap();
     assert_eq!(server.public_url, "http://localhost:8022");
@@ -180,6 +256,10 @@ fn a_caret_points_at_the_fault() {
 
 #[test]
 fn a_secret_in_the_file_is_not_repeated() {
+    let text = "[[source]]\nname = \"a\"\nhttp.url = \"https://x/\"\n\
+                http.headers = { Authorization = \"Bearer hunter2\" }";
+    let faults = agent_from_str(text, Path::new("a.toml"), &no_env).unwrap_err();
+    assert!(!format!("{faults:#}").contains("hunter2"));
     let text = "[[source]]\nname = \"a\"\naccount.enroll-token = \"skd_enr_secret\"\n\
                 account.urls = [\"https://u:hunter2@x\"]\n\
                 [server]\ndatabase = \"postgres://u:hunter2@x\"";

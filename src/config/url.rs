@@ -1,6 +1,6 @@
 //! Addresses of services: `https://…`, and `http://…` to loopback only.
 //!
-//! Refuses what has no place in a base address: a user, a query, a fragment. Whether a name
+//! Refuses what has no place in an address: a user, a fragment, and in a base address a query. Whether a name
 //! resolves is not asked here.
 
 use std::net::IpAddr;
@@ -20,6 +20,12 @@ pub enum UrlError {
     /// `?` or `#`.
     #[error("an address with a query or a fragment")]
     Query,
+    /// `#` in an address that may have a query.
+    #[error("an address with a fragment")]
+    Fragment,
+    /// A query that carries a credential.
+    #[error("an address with a secret in its query")]
+    Secret,
     /// No host, a bad port, blanks, control or other characters that are not ASCII.
     #[error("not an address")]
     Form,
@@ -51,6 +57,53 @@ pub fn parse_url(text: &str) -> Result<String, UrlError> {
         return Err(UrlError::Plaintext);
     }
     Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// Checks the whole address of a list: a query may stand in it, but none that carries a credential,
+/// for addresses stand in configuration files, logs and proxies.
+///
+/// # Errors
+/// [`UrlError`].
+pub fn parse_list_url(text: &str) -> Result<(), UrlError> {
+    let (address, query) = text.split_once('?').unwrap_or((text, ""));
+    if text.contains('#') {
+        return Err(UrlError::Fragment);
+    }
+    parse_url(address)?;
+    let plain = |b: u8| b.is_ascii_graphic() && !b"\"\\<>^`{|}".contains(&b);
+    if !query.bytes().all(plain) {
+        return Err(UrlError::Form);
+    }
+    let secret = |pair: &str| {
+        let name = pair
+            .split('=')
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        let words = [
+            "token",
+            "secret",
+            "passw",
+            "auth",
+            "signature",
+            "credential",
+        ];
+        let keys = [
+            "key",
+            "api_key",
+            "apikey",
+            "api-key",
+            "access_key",
+            "sig",
+            "pass",
+            "pwd",
+        ];
+        words.iter().any(|word| name.contains(word)) || keys.contains(&name.as_str())
+    };
+    if query.split('&').any(secret) {
+        return Err(UrlError::Secret);
+    }
+    Ok(())
 }
 
 /// Whether the host, a name or an address with or without brackets, is this machine for certain.
@@ -108,6 +161,28 @@ mod tests {
             "http://10.0.0.1",
         ] {
             assert_eq!(parse_url(url), Err(UrlError::Plaintext), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_lists_address_may_have_a_query_without_a_secret() {
+        for url in [
+            "https://github.com/alice.keys",
+            "https://api.example.com/keys/?per_page=100&q=a/b",
+            "http://127.0.0.1:8022/",
+        ] {
+            assert_eq!(parse_list_url(url), Ok(()), "{url}");
+        }
+        for (url, error) in [
+            ("https://x/?api_key=1", UrlError::Secret),
+            ("https://x/?a=1&Private_Token=1", UrlError::Secret),
+            ("https://x/?X-Amz-Signature=1", UrlError::Secret),
+            ("https://x/#a", UrlError::Fragment),
+            ("https://x/?a b", UrlError::Form),
+            ("https://me:pw@x/?a=1", UrlError::User),
+            ("http://x/?a=1", UrlError::Plaintext),
+        ] {
+            assert_eq!(parse_list_url(url), Err(error), "{url}");
         }
     }
 

@@ -49,7 +49,7 @@ fn what_is_no_secret_is_refused() {
 #[test]
 fn a_credential_is_found_by_its_plain_name() {
     let dir = tempfile::tempdir().unwrap();
-    let path = file(dir.path(), b"x", 0o600);
+    let path = file(dir.path(), b"secret", 0o600);
     let name = path.file_name().unwrap().to_str().unwrap().to_owned();
     let at = dir.path().as_os_str().to_owned();
     let env = move |key: &str| (key == "CREDENTIALS_DIRECTORY").then(|| at.clone());
@@ -57,4 +57,8 @@ fn a_credential_is_found_by_its_plain_name() {
     assert_eq!(credential(&env, "other"), None);
     assert_eq!(credential(&env, "../passwd"), None);
     assert_eq!(credential(&|_| None, &name), None);
+    // What a unit sets where its file is not there.
+    let blank = file(dir.path(), b" ", 0o600);
+    let blank = blank.file_name().unwrap().to_str().unwrap();
+    assert_eq!(credential(&env, blank), None);
 }
