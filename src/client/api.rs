@@ -194,7 +194,8 @@ impl Api {
         Ok((parse(&answer.body)?, answer.status == 201))
     }
 
-    /// `DELETE /v1/ssh-keys/{id}`.
+    /// `DELETE /v1/ssh-keys/{id}`; with `end_sessions` the sessions opened by it end everywhere, and
+    /// [`Api::rollout`] says what became of them.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -203,6 +204,15 @@ impl Api {
         if end_sessions {
             request.url.set_query(Some("end_sessions=true"));
         }
+        self.http.send(request).await.map(drop)
+    }
+
+    /// `POST /v1/ssh-keys/{id}/revoke`: deletes it, and has it refused wherever it stands.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn revoke_ssh_key(&self, id: i64) -> Result<(), ClientError> {
+        let request = self.request(Method::POST, &format!("v1/ssh-keys/{id}/revoke"))?;
         self.http.send(request).await.map(drop)
     }
 
@@ -268,6 +278,14 @@ impl Api {
         }
     }
 
+    /// `GET /v1/instances/{id}`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn instance(&self, id: i64) -> Result<Instance, ClientError> {
+        self.fetch(&format!("v1/instances/{id}")).await
+    }
+
     /// `POST /v1/instances`: the enrolment token stands in this answer only.
     ///
     /// # Errors
@@ -314,7 +332,10 @@ impl Api {
             url,
             headers,
             json: None,
-            accept: "application/json",
+            accept: &["application/json"],
+            redirects: 0,
+            hops: 0,
+            known: None,
             head_within: HEAD_WITHIN,
             body_within: BODY_WITHIN,
             limit: MAX_ANSWER,

@@ -1,15 +1,17 @@
 //! The one HTTP client: who is trusted, what may be sent where, how much and how long is read.
 //!
-//! Owns TLS roots, the proxy, deadlines, the body limit and content types. Refuses plain http to anything but loopback, every
-//! redirect, and any body over its limit. HTTP/1.1 only; no timer runs between two requests.
+//! Owns TLS roots, the proxy, deadlines, the body limit and content types. Refuses plain http to
+//! anything but loopback, every redirect that was not asked for (`redirect.rs` has the rules for the
+//! others), and any body over its limit. HTTP/1.1 only; no timer runs between two requests.
 
 use super::address::check_url;
 use super::headers::{date, media_type, retry_after, text};
+use super::problem::{is_problem, problem};
+use super::redirect;
 use super::{ClientError, MAX_REMOTE_TEXT, clean};
-use crate::wire::Problem;
 use jiff::Timestamp;
 use reqwest::header::{self, HeaderMap};
-use reqwest::{Certificate, Client, Method, NoProxy, Proxy, Response, StatusCode, Url, redirect};
+use reqwest::{Certificate, Client, Method, NoProxy, Proxy, Response, StatusCode, Url};
 use std::error::Error as _;
 use std::fmt;
 use std::io::Read as _;
@@ -35,6 +37,8 @@ pub struct HttpOptions {
     pub proxy: bool,
     /// `User-Agent`.
     pub user_agent: String,
+    /// Whether no connection is kept for a next request: for what is asked once in minutes.
+    pub one_shot: bool,
 }
 
 /// The client. Clones share its connections.
@@ -54,14 +58,29 @@ pub struct Request {
     pub headers: HeaderMap,
     /// JSON to send.
     pub json: Option<Vec<u8>>,
-    /// The media type that a body must have, without parameters.
-    pub accept: &'static str,
+    /// The media types of which a body must have one, without parameters. `application/*+json`
+    /// stands for every type that ends so.
+    pub accept: &'static [&'static str],
+    /// How many redirects are followed. Headers go to no other origin than `url`'s.
+    pub redirects: u8,
+    /// How many were followed by now; 0 to begin with.
+    pub hops: u8,
+    /// The answer that is known already, and the address that gave it.
+    pub known: Option<Known>,
     /// From now to the answer's head: what a held query may be held, and some.
     pub head_within: Duration,
     /// From the head to the end of the body.
     pub body_within: Duration,
     /// The most bytes of a body.
     pub limit: usize,
+}
+
+/// An answer that a next request may refer to (RFC 9110, section 13.1.2). It counts at the address
+/// that gave it and nowhere else, wherever redirects lead by then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    pub(super) url: Url,
+    pub(super) etag: String,
 }
 
 /// A success, or a 304.
@@ -73,6 +92,12 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// `ETag`, as it came, quotes and all.
     pub etag: Option<String>,
+    /// Who answered, after all redirects.
+    pub url: Url,
+    /// Whether the head says how the body ends, so that a body cut short is known to be one.
+    pub framed: bool,
+    /// Whether a `Link` says that more follows elsewhere (RFC 8288).
+    pub goes_on: bool,
     /// The service's clock, to tell a wrong one of ours.
     pub date: Option<Timestamp>,
 }
@@ -96,9 +121,10 @@ impl Http {
                 .tls_certs_only(certificates(path)?)
                 .build(),
             // A host without any CA can still speak to loopback; https then says UnknownIssuer.
-            None => builder(options)?
-                .build()
-                .or(builder(options)?.tls_certs_only([]).build()),
+            None => match builder(options)?.build() {
+                Err(_) => builder(options)?.tls_certs_only([]).build(),
+                built => built,
+            },
         };
         let client = client.map_err(|error| ClientError::setup(cause(&error)))?;
         Ok(Self { client })
@@ -111,63 +137,86 @@ impl Http {
     /// refuse.
     pub async fn send(&self, request: Request) -> Result<Answer, ClientError> {
         check_url(&request.url)?;
-        let place = request.url.origin().ascii_serialization();
-        let mut call = self
-            .client
-            .request(request.method, request.url)
-            .header(
-                header::ACCEPT,
-                format!("{}, application/problem+json", request.accept),
-            )
-            .headers(request.headers);
-        if let Some(json) = request.json {
-            call = call
-                .header(header::CONTENT_TYPE, "application/json")
-                .body(json);
-        }
-        let response = timeout(request.head_within, call.send())
+        let (accept, limit, body_within) = (request.accept, request.limit, request.body_within);
+        let (response, url) = timeout(request.head_within, self.head(request))
             .await
-            .map_err(|_| ClientError::Timeout)?
-            .map_err(|error| network(&place, &error))?;
+            .map_err(|_| ClientError::Timeout)??;
+        let place = url.origin().ascii_serialization();
         let status = response.status();
-        if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
-            return Err(redirected(&response));
-        }
         let date = date(response.headers(), &header::DATE);
         let etag = text(response.headers(), &header::ETAG).map(|tag| clean(tag, 256));
-        let wanted = if status.is_success() {
-            request.accept
-        } else {
-            "application/problem+json"
-        };
-        let fits = media_type(response.headers()).is_some_and(|found| found == wanted);
+        let found = media_type(response.headers());
         if !status.is_success() && status != StatusCode::NOT_MODIFIED {
             let retry_after = retry_after(response.headers(), date);
             // A refusal counts by its status, whether or not its words can be read.
-            let body = read(response, MAX_PROBLEM, request.body_within, &place).await;
-            let body = body.ok().filter(|_| fits);
-            let problem = Box::new(problem(status, body.as_deref()));
-            return Err(ClientError::of_status(problem, retry_after));
+            let readable = found.as_deref().is_some_and(is_problem);
+            let body = read(response, MAX_PROBLEM, body_within, &place).await;
+            let body = body.ok().filter(|_| readable);
+            let said = found.as_deref().zip(body.as_deref());
+            return Err(ClientError::of_status(
+                Box::new(problem(status, said)),
+                retry_after,
+            ));
         }
         let empty = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        if !empty && !fits {
-            let found = media_type(response.headers()).unwrap_or_else(|| "nothing".to_owned());
+        if !empty && !found.as_deref().is_some_and(|found| fits(found, accept)) {
+            let found = found.unwrap_or_else(|| "nothing".to_owned());
+            let wanted = accept.first().copied().unwrap_or_default();
             return Err(ClientError::malformed(format!(
                 "{place}: the answer is of type {found}, not {wanted}; is this the right address"
             )));
         }
+        if !empty && response.headers().contains_key(header::CONTENT_ENCODING) {
+            return Err(ClientError::malformed(format!(
+                "{place}: the answer is compressed, which was not asked for"
+            )));
+        }
+        let framed = response.content_length().is_some()
+            || response.headers().contains_key(header::TRANSFER_ENCODING);
+        let goes_on = goes_on(response.headers());
         let body = if empty {
             Vec::new()
         } else {
-            read(response, request.limit, request.body_within, &place).await?
+            read(response, limit, body_within, &place).await?
         };
         let status = status.as_u16();
         Ok(Answer {
             status,
             body,
             etag,
+            url,
+            framed,
+            goes_on,
             date,
         })
+    }
+
+    /// Sends the request until somebody answers with something else than a redirect that may be
+    /// followed; gives that answer and who gave it.
+    async fn head(&self, mut request: Request) -> Result<(Response, Url), ClientError> {
+        loop {
+            let place = request.url.origin().ascii_serialization();
+            let mut call = self
+                .client
+                .request(request.method.clone(), request.url.clone())
+                .header(header::ACCEPT, accept_header(request.accept))
+                .headers(request.headers.clone());
+            let known = request.known.as_ref().filter(|k| k.url == request.url);
+            if let Some(known) = known {
+                call = call.header(header::IF_NONE_MATCH, &known.etag);
+            }
+            if let Some(json) = request.json.take() {
+                call = call
+                    .header(header::CONTENT_TYPE, "application/json")
+                    .body(json);
+            }
+            let response = call.send().await.map_err(|error| network(&place, &error))?;
+            let status = response.status();
+            if !status.is_redirection() || status == StatusCode::NOT_MODIFIED {
+                return Ok((response, request.url));
+            }
+            redirect::follow(&mut request, &response)?;
+        }
     }
 }
 
@@ -186,12 +235,12 @@ fn builder(options: &HttpOptions) -> Result<reqwest::ClientBuilder, ClientError>
     let mut builder = Client::builder()
         .user_agent(&options.user_agent)
         .http1_only()
-        .redirect(redirect::Policy::none())
+        .redirect(reqwest::redirect::Policy::none())
         .referer(false)
         .connect_timeout(CONNECT_WITHIN)
         .resolve_to_addrs("localhost", &loopback)
         .pool_idle_timeout(None)
-        .pool_max_idle_per_host(2)
+        .pool_max_idle_per_host(if options.one_shot { 0 } else { 2 })
         // The kernel's own probes: they keep a NAT's entry alive through a held query, and wake
         // no process.
         .tcp_keepalive(Duration::from_secs(60))
@@ -298,41 +347,35 @@ fn cause(error: &reqwest::Error) -> String {
     )
 }
 
-fn redirected(response: &Response) -> ClientError {
-    let to = text(response.headers(), &header::LOCATION).unwrap_or("another place");
-    ClientError::malformed(format!(
-        "the answer is a redirect to {}; give the service's own address",
-        clean(to, 128)
-    ))
+/// What is asked for; what only a pattern names is taken where it comes, and not asked for.
+fn accept_header(accept: &[&str]) -> String {
+    let named = accept.iter().filter(|kind| !kind.contains('*'));
+    let mut kinds: Vec<&str> = named.copied().collect();
+    kinds.push("application/problem+json");
+    kinds.join(", ")
 }
 
-/// What the body says, or the status line alone where it says nothing that can be trusted to be
-/// a problem.
-fn problem(status: StatusCode, body: Option<&[u8]>) -> Problem {
-    let plain = Problem {
-        kind: "about:blank".to_owned(),
-        title: format!(
-            "{} {}",
-            status.as_u16(),
-            status.canonical_reason().unwrap_or("(unknown status)")
-        ),
-        status: status.as_u16(),
-        code: String::new(),
-        detail: String::new(),
-        request_id: None,
+/// Whether a media type is one of those.
+fn fits(found: &str, accept: &[&str]) -> bool {
+    let is = |kind: &&str| match kind.split_once('*') {
+        Some((head, tail)) => found.starts_with(head) && found.ends_with(tail),
+        None => found == *kind,
     };
-    let Some(said) = body.and_then(|b| serde_json::from_slice::<Problem>(b).ok()) else {
-        return plain;
+    accept.iter().any(is)
+}
+
+/// Whether a `Link` of relation `next` stands there, alone or among others.
+fn goes_on(headers: &HeaderMap) -> bool {
+    let next = |parameter: &str| {
+        let parameter = parameter.trim().to_ascii_lowercase();
+        let relations = parameter.strip_prefix("rel=").unwrap_or_default();
+        let mut relations = relations.trim_matches('"').split_ascii_whitespace();
+        relations.any(|relation| relation == "next")
     };
-    Problem {
-        kind: clean(&said.kind, 128),
-        title: clean(&said.title, 128),
-        // The status line is what counts: a body must not turn a 401 into a 404.
-        status: plain.status,
-        code: clean(&said.code, 64),
-        detail: clean(&said.detail, MAX_REMOTE_TEXT),
-        request_id: said.request_id.map(|id| clean(&id, 64)),
-    }
+    let links = headers.get_all(header::LINK).iter();
+    links
+        .filter_map(|link| link.to_str().ok())
+        .any(|link| link.split([';', ',']).any(next))
 }
 
 #[cfg(test)]

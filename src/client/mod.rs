@@ -1,7 +1,7 @@
 //! The one HTTP client, and typed calls of our own API over it (interface.md section 4, `/v1`).
 //!
-//! Owns TLS, limits and deadlines (`http`), errors by reaction (`error`), and the calls
-//! (`api`). Refuses to decide: it never retries, keeps no list, and never reads a failure as an
+//! Owns TLS, limits and deadlines (`http`), redirects (`redirect`), errors by reaction (`error`), the
+//! calls (`api`), and the polling of others' lists (`list`). Refuses to decide: it never retries, keeps no list, and never reads a failure as an
 //! empty answer. reqwest stands nowhere else.
 
 mod address;
@@ -9,6 +9,9 @@ mod api;
 mod error;
 mod headers;
 mod http;
+mod list;
+mod problem;
+mod redirect;
 mod text;
 
 #[cfg(test)]
@@ -17,5 +20,6 @@ pub(crate) mod canned;
 pub use address::checked_url;
 pub use api::{Api, Fetched, MAX_SNAPSHOT};
 pub use error::ClientError;
-pub use http::{Answer, Http, HttpOptions, Request, install_crypto};
+pub use http::{Answer, Http, HttpOptions, Known, Request, install_crypto};
+pub use list::{ListKind, ListQuery, Listed};
 pub use text::{MAX_REMOTE_TEXT, clean, is_unprintable};
