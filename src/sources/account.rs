@@ -4,6 +4,7 @@
 //! answer passes `judge`; a list is on the disk, with its floor and its signers, before anybody
 //! hears of it.
 
+mod orders;
 mod report;
 mod session;
 
@@ -14,7 +15,7 @@ use super::last_good::{LastGood, SignedPart};
 use super::state::Publisher;
 use crate::client::{Api, ClientError, Fetched, Http, HttpOptions};
 use crate::config::{AccountSource, Source, credential};
-use crate::keys::{KeyList, PublicKey};
+use crate::keys::PublicKey;
 use crate::sync::{Code, Finding};
 use crate::sys::clock;
 use crate::trust::{Floor, Standing};
@@ -71,8 +72,14 @@ pub(super) struct AccountTask {
     etag: Option<String>,
     /// By the monotonic clock, when the service last gave a fresh word.
     fresh_at: Duration,
-    clocks_apart: Option<SignedDuration>,
+    clock_ahead: Option<SignedDuration>,
+    /// Rounds over all replicas that brought nothing, in a row.
     failures: u32,
+    /// Replicas of this round that gave no answer; only a query that was held ends a round well, so
+    /// that replicas which all answer once and then hang up are not asked in a circle.
+    failed_now: usize,
+    /// Whether the last attempt failed.
+    failing: bool,
     /// Answers in a row that came at once and brought nothing.
     idle: u32,
     publisher: Publisher,
@@ -104,7 +111,8 @@ impl AccountTask {
         let http = Http::try_new(&HttpOptions {
             ca_file: settings.ca_file.clone(),
             proxy: settings.proxy,
-            user_agent: concat!("sshkeyd/", env!("CARGO_PKG_VERSION")).to_owned(),
+            user_agent: super::USER_AGENT.to_owned(),
+            one_shot: false,
         })?;
         let env = |name: &str| std::env::var_os(name);
         let host = HostMarks::read(&env);
@@ -130,8 +138,10 @@ impl AccountTask {
             path,
             etag: None,
             fresh_at: clock::monotonic(),
-            clocks_apart: None,
+            clock_ahead: None,
             failures: 0,
+            failed_now: 0,
+            failing: false,
             idle: 0,
             publisher,
             tell_session,
@@ -145,7 +155,7 @@ impl AccountTask {
     fn bring_back(&mut self, held: Option<LastGood>) {
         let Some(held) = held else { return };
         let instance = self.enroller.kept().map(|kept| kept.instance);
-        let list = Arc::new(held.list());
+        let list = Arc::clone(&held.list);
         self.publisher.note(|state| {
             state.revision = held.signed.as_ref().map(|signed| signed.floor.revision);
             state.list = Some(list);
@@ -159,7 +169,7 @@ impl AccountTask {
         let mut waiting: Vec<oneshot::Sender<()>> = Vec::new();
         loop {
             // After a failure the first good answer is news, and must not wait for another.
-            let hold = if waiting.is_empty() && self.etag.is_some() && self.failures == 0 {
+            let hold = if waiting.is_empty() && self.etag.is_some() && !self.failing {
                 HOLD
             } else {
                 Duration::ZERO
@@ -207,6 +217,9 @@ impl AccountTask {
     /// What becomes of an answer.
     async fn take(&mut self, fetched: (Duration, Result<Fetched, ClientError>)) -> Step {
         let (left, fetched) = fetched;
+        if fetched.is_ok() && !self.failing {
+            self.failed_now = 0;
+        }
         match fetched {
             Ok(Fetched::Unchanged { date }) => {
                 self.heard(date);
@@ -223,7 +236,7 @@ impl AccountTask {
                 date,
             }) => {
                 self.heard(date);
-                self.take_snapshot(&snapshot, etag).await
+                self.take_snapshot(snapshot, etag).await
             }
             Err(fault @ ClientError::Unauthorized(_)) => {
                 self.signed_in = false;
@@ -233,6 +246,7 @@ impl AccountTask {
                     return self.failed(&fault);
                 }
                 self.failures = 1;
+                self.failing = true;
                 Step::Again
             }
             Err(ClientError::Conflict(problem)) if problem.code == "clone" => {
@@ -240,13 +254,14 @@ impl AccountTask {
                 self.enroller
                     .is_clone("another machine runs with this one's identity".to_owned());
                 self.failures += 1;
+                self.failing = true;
                 Step::Again
             }
             Err(fault) => self.failed(&fault),
         }
     }
 
-    async fn take_snapshot(&mut self, snapshot: &SignedSnapshot, etag: Option<String>) -> Step {
+    async fn take_snapshot(&mut self, snapshot: SignedSnapshot, etag: Option<String>) -> Step {
         let Some(kept) = self.enroller.kept() else {
             return Step::Again;
         };
@@ -276,25 +291,14 @@ impl AccountTask {
                     state.last_error = Some(refusal.to_string());
                     state.findings = vec![refusal.finding(&state.name)];
                 });
-                self.failures += 1;
-                return Step::Wait(self.wait(None));
+                self.next_replica();
+                return self.wait_for_another(None);
             }
         };
-        self.keep(judged, account, instance, etag).await
-    }
-
-    /// Signers in force: the configuration's word, else the last snapshot's, else enrolment's.
-    fn signers(&self, signed: Option<&SignedPart>) -> Vec<PublicKey> {
-        let handed_over = signed.filter(|_| !self.enroller.signers_are_configured());
-        match handed_over {
-            None => self.enroller.signers(),
-            Some(signed) => signed
-                .signers
-                .iter()
-                .filter_map(|line| PublicKey::parse_text(line).ok())
-                .map(|(key, _)| key)
-                .collect(),
-        }
+        let (revision, orders) = self.orders(&judged);
+        let step = self.keep(judged, account, instance, etag).await;
+        self.tell_orders(revision, orders);
+        step
     }
 
     /// To the disk first, then in force.
@@ -305,22 +309,22 @@ impl AccountTask {
         instance: i64,
         etag: Option<String>,
     ) -> Step {
-        let removed = judged.payload.removed.clone();
+        let removed = judged.removed.clone();
         // A removed instance keeps its keys unless its owner said otherwise: also those of a list
         // that is not known any more.
         if removed.as_ref().is_some_and(|removed| !removed.take_keys) && self.held.is_none() {
             return self.removed_without_a_list();
         }
         let list = match (&removed, &self.held) {
-            (None, _) => judged.list,
-            (Some(removed), Some(held)) if !removed.take_keys => held.list(),
-            (Some(_), _) => KeyList::default(),
+            (None, _) => Arc::new(judged.list),
+            (Some(removed), Some(held)) if !removed.take_keys => Arc::clone(&held.list),
+            (Some(_), _) => Arc::default(),
         };
-        let revision = judged.payload.revision;
+        let revision = judged.revision;
         let news = judged.standing == Standing::Newer;
         // The same list counts as a fresh word when it was signed later: anybody may play it again.
         let signed = self.held.as_ref().and_then(|held| held.signed.as_ref());
-        if !news && signed.is_some_and(|s| s.expires_at >= judged.payload.expires_at) {
+        if !news && signed.is_some_and(|s| s.expires_at >= judged.expires_at) {
             let first = self.etag.is_none() && etag.is_some();
             self.etag = etag;
             self.settled(false);
@@ -330,10 +334,10 @@ impl AccountTask {
                 (None, false) => self.brought_nothing(),
             };
         }
-        let record = LastGood::new(
-            &list,
-            clock::now(),
-            Some(SignedPart {
+        let record = LastGood {
+            list: Arc::clone(&list),
+            received_at: clock::now(),
+            signed: Some(SignedPart {
                 account,
                 instance,
                 floor: Floor {
@@ -341,10 +345,11 @@ impl AccountTask {
                     digest: Some(judged.digest),
                 },
                 signers: judged.signers.iter().map(PublicKey::to_string).collect(),
-                expires_at: judged.payload.expires_at,
+                expires_at: judged.expires_at,
                 removed: removed.is_some(),
             }),
-        );
+            offered: None,
+        };
         let (stored, path) = (record.clone(), self.path.clone());
         if let Err(fault) = super::blocking(move || stored.store(&path)).await {
             self.publisher.publish(|state| {
@@ -353,8 +358,7 @@ impl AccountTask {
                 let text = format!("the list could not be kept: {fault}");
                 state.findings = vec![Finding::new(Code::StateFailed, &state.name, text)];
             });
-            self.failures += 1;
-            return Step::Wait(self.wait(None));
+            return self.wait_for_another(None);
         }
         self.held = Some(record);
         self.etag = etag;
@@ -363,7 +367,6 @@ impl AccountTask {
         if news {
             let keys = list.accepted.len();
             tracing::info!(source = self.name, revision, keys, "new list");
-            let list = Arc::new(list);
             self.publisher.note(|state| {
                 state.list = Some(list);
                 state.revision = Some(revision);

@@ -4,7 +4,7 @@
 //! A token is spent only on a service whose signer is the one that the token names; of the signers
 //! that an answer lists, only that one is pinned.
 
-use super::identity::{HostMarks, identity};
+use super::identity::{HostMarks, identity, kept_identity};
 use crate::client::{Api, ClientError};
 use crate::config::{AccountSource, SecretError, read_secret_file};
 use crate::keys::{Fingerprint, PublicKey};
@@ -35,6 +35,9 @@ pub(super) struct Enrolment {
     pub(super) floor: u64,
     /// The host that enrolled.
     host: HostMarks,
+    /// The identity key that enrolled, as a public key line; older records do not say.
+    #[serde(default)]
+    identity: Option<String>,
 }
 
 impl Drop for Enrolment {
@@ -72,6 +75,8 @@ pub(super) struct Enroller {
     why_tried: Option<Finding>,
     /// Set when the service, or the host itself, says that this is a copy.
     clone: Option<Finding>,
+    /// The identity key that the copy came with, where it is known.
+    copied: Option<String>,
 }
 
 impl Enroller {
@@ -94,21 +99,15 @@ impl Enroller {
             tried: Vec::new(),
             why_tried: None,
             clone: None,
+            copied: None,
         };
-        if let Some(bytes) = private_file::read(&enroller.tried_path())? {
-            enroller.tried = serde_json::from_slice(&bytes)?;
-        }
-        if let Some(bytes) = private_file::read(&enroller.path())? {
-            match serde_json::from_slice::<Enrolment>(&bytes) {
-                Ok(kept) => match kept.host.changed(&enroller.host) {
-                    None => enroller.kept = Some(kept),
-                    Some(mark) => enroller.is_clone(format!("this host's {mark} has changed")),
-                },
-                // One source that lost its state must not take the others with it.
-                Err(fault) => {
-                    tracing::error!(source, %fault, "the enrolment is damaged; set aside");
-                    private_file::set_aside(&enroller.path(), "damaged")?;
-                }
+        // Without it a used token is tried once more, and refused.
+        enroller.tried = read_or_set_aside(&enroller.tried_path())?.unwrap_or_default();
+        if let Some(kept) = read_or_set_aside::<Enrolment>(&enroller.path())? {
+            let changed = kept.host.changed(&enroller.host);
+            enroller.kept = Some(kept);
+            if let Some(mark) = changed {
+                enroller.is_clone(format!("this host's {mark} has changed"));
             }
         }
         Ok(enroller)
@@ -144,7 +143,7 @@ impl Enroller {
     /// Somebody else runs with this identity: it is not used again.
     pub(super) fn is_clone(&mut self, why: String) {
         self.clone = Some(Finding::new(Code::Clone, &self.source, why));
-        self.kept = None;
+        self.copied = self.kept.take().and_then(|mut kept| kept.identity.take());
     }
 
     /// A session key by a token that was not tried yet.
@@ -195,6 +194,7 @@ impl Enroller {
             signers: signers.iter().map(PublicKey::to_string).collect(),
             floor: answer.revision,
             host: self.host.clone(),
+            identity: Some(signer.public().to_string()),
         })
         .map_err(|fault| self.disk(&fault))?;
         self.clone = None;
@@ -314,9 +314,12 @@ impl Enroller {
 
     /// A copy begins as somebody new; what it had is kept beside, for a person to look at.
     fn set_aside(&self) -> io::Result<()> {
-        let at = clock::now().as_second();
-        for path in [self.path(), self.state_dir.join("identity")] {
-            private_file::set_aside(&path, &format!("set-aside-{at}"))?;
+        let suffix = format!("set-aside-{}", clock::now().as_second());
+        private_file::set_aside(&self.path(), &suffix)?;
+        // Another source of this agent may have begun anew already: its identity is no copy.
+        let now = kept_identity(&self.state_dir)?;
+        if self.copied.is_none() || now == self.copied {
+            private_file::set_aside(&self.state_dir.join("identity"), &suffix)?;
         }
         Ok(())
     }
@@ -340,3 +343,21 @@ impl Enroller {
         Trouble::Person(Finding::new(Code::StateFailed, &self.source, text))
     }
 }
+
+/// A damaged file is set aside: one source that lost its state must not take the others with it.
+fn read_or_set_aside<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    let Some(bytes) = private_file::read(path)? else {
+        return Ok(None);
+    };
+    match serde_json::from_slice(&bytes) {
+        Ok(kept) => Ok(Some(kept)),
+        Err(fault) => {
+            tracing::error!(path = %path.display(), %fault, "damaged; set aside");
+            private_file::set_aside(path, "damaged")?;
+            Ok(None)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,14 @@
 //! A file, or a directory of `*.pub`, as a source: watched, and read again now and then all the
 //! same. Unsigned, so an empty or a much shorter list is held (`sync::admit`).
 
-use super::last_good::LastGood;
-use super::state::{Publisher, SourceState};
+use super::state::Publisher;
+use super::unsigned::Keeper;
 use crate::config::{FileSource, Source};
 use crate::keys::KeyList;
-use crate::sync::{Admission, Agreement, Code, Finding, HoldReason, admit};
-use crate::sys::{clock, watch};
-use std::fs::File;
-use std::io::{self, Read as _};
+use crate::sync::Code;
+use crate::sys::{plain_file, watch};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -21,15 +19,10 @@ const QUIET: Duration = Duration::from_millis(50);
 const MOST: Duration = Duration::from_millis(500);
 
 pub(super) struct FileTask {
-    name: String,
     path: PathBuf,
     max_size: u64,
-    allow_empty: bool,
     poll: Duration,
-    last_good: PathBuf,
-    held: Option<Arc<KeyList>>,
-    agreement: Option<Agreement>,
-    publisher: Publisher,
+    keeper: Keeper,
 }
 
 impl FileTask {
@@ -40,35 +33,19 @@ impl FileTask {
         last_good: PathBuf,
         publisher: Publisher,
     ) -> Self {
-        let mut task = Self {
-            name: source.name.clone(),
+        Self {
             path: settings.path.clone(),
             max_size: source.max_size,
-            allow_empty: source.danger_allow_empty,
             poll: source.poll_interval,
-            last_good,
-            held: None,
-            agreement: None,
-            publisher,
-        };
-        match LastGood::load_or_set_aside(&task.last_good) {
-            Ok(Some(record)) => {
-                let list = Arc::new(record.list());
-                task.held = Some(Arc::clone(&list));
-                task.publisher.note(|state| {
-                    state.list = Some(list);
-                    state.last_success = Some(record.received_at);
-                });
-            }
-            Ok(None) => {}
-            Err(fault) => task.failed(Code::StateFailed, fault.to_string()),
+            keeper: Keeper::new(source, last_good, publisher),
         }
-        task
     }
 
     pub(super) async fn run(mut self, mut asks: mpsc::Receiver<oneshot::Sender<()>>) {
         // Without a watch the poll interval still holds.
-        let mut watched = watch::watch(vec![self.path.clone()], QUIET, MOST).ok();
+        let mut watched = watch::watch(vec![self.path.clone()], QUIET, MOST)
+            .await
+            .ok();
         self.read().await;
         loop {
             let changed = async {
@@ -92,113 +69,56 @@ impl FileTask {
     async fn read(&mut self) {
         let (path, max_size) = (self.path.clone(), self.max_size);
         match super::blocking(move || read_keys(&path, max_size)).await {
-            Ok(offered) => self.take(offered).await,
+            Ok(offered) => {
+                self.keeper.take(offered).await;
+            }
             Err(fault) => {
                 let code = match fault.kind() {
                     io::ErrorKind::NotFound => Code::SourceNotFound,
                     io::ErrorKind::FileTooLarge => Code::SourceTooLarge,
+                    io::ErrorKind::InvalidInput => Code::SourceMalformed,
                     _ => Code::SourceOffline,
                 };
-                self.failed(code, format!("{}: {fault}", self.path.display()));
+                let text = format!("{}: {fault}", self.path.display());
+                self.keeper.failed(code, text);
             }
         }
-    }
-
-    async fn take(&mut self, offered: KeyList) {
-        let held = self.held.as_deref();
-        match admit(held, &offered, false, self.allow_empty, &mut self.agreement) {
-            Admission::Take => {}
-            Admission::Hold(why) => {
-                let code = match why {
-                    HoldReason::EmptyList { .. } => Code::HoldEmptyList,
-                    _ => Code::HoldShrunkList,
-                };
-                return self.failed(code, why.to_string());
-            }
-        }
-        let news = held != Some(&offered);
-        if news {
-            let record = LastGood::new(&offered, clock::now(), None);
-            let path = self.last_good.clone();
-            if let Err(fault) = super::blocking(move || record.store(&path)).await {
-                let text = format!("the list could not be kept: {fault}");
-                return self.failed(Code::StateFailed, text);
-            }
-            let keys = offered.accepted.len();
-            tracing::info!(source = self.name, keys, "new list");
-            self.held = Some(Arc::new(offered));
-        }
-        let list = self.held.clone();
-        let news = news || !self.publisher.state().live;
-        let change = |state: &mut SourceState| {
-            state.list = list;
-            state.live = true;
-            state.last_success = Some(clock::now());
-            state.last_error = None;
-            state.findings.clear();
-        };
-        if news {
-            self.publisher.publish(change);
-        } else {
-            self.publisher.note(change);
-        }
-    }
-
-    fn failed(&self, code: Code, text: String) {
-        let finding = Finding::new(code, &self.name, &text);
-        if self.publisher.state().findings == [finding.clone()] {
-            return;
-        }
-        self.publisher.publish(|state| {
-            state.live = false;
-            state.last_error = Some(text);
-            state.findings = vec![finding];
-        });
     }
 }
 
 /// Reads a file, or every `*.pub` of a directory in the order of their names.
 fn read_keys(path: &Path, max_size: u64) -> io::Result<KeyList> {
     if !path.is_dir() {
-        let text = read_text(path, max_size)?;
+        let text = plain_file::read(path, max_size)?;
         return Ok(KeyList::from_authorized_keys(
             &text,
             &path.display().to_string(),
         ));
     }
-    let mut files = std::fs::read_dir(path)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<io::Result<Vec<_>>>()?;
-    files.retain(|file| file.extension().is_some_and(|end| end == "pub"));
-    files.sort();
-    if files.len() > MAX_FILES {
-        return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let file = entry?.path();
+        if file.extension().is_none_or(|end| end != "pub") {
+            continue;
+        }
+        if files.len() >= MAX_FILES {
+            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+        }
+        files.push(file);
     }
+    files.sort();
     let mut list = KeyList::default();
     let mut left = max_size;
     for file in files {
-        let text = read_text(&file, left)?;
+        let text = plain_file::read(&file, left).map_err(|fault| {
+            let name = file.file_name().unwrap_or_default().display().to_string();
+            io::Error::new(fault.kind(), format!("{name}: {fault}"))
+        })?;
         left -= text.len() as u64;
         let keys = KeyList::from_authorized_keys(&text, &file.display().to_string());
-        list.accepted.extend(keys.accepted);
-        list.rejected.extend(keys.rejected);
+        list.append(keys);
     }
     Ok(list.without_duplicates())
-}
-
-/// Opening a pipe would wait for its writer, so what is no plain file is not opened.
-fn read_text(path: &Path, max_size: u64) -> io::Result<Vec<u8>> {
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("not a plain file"));
-    }
-    let mut text = Vec::new();
-    File::open(path)?
-        .take(max_size + 1)
-        .read_to_end(&mut text)?;
-    if text.len() as u64 > max_size {
-        return Err(io::Error::from(io::ErrorKind::FileTooLarge));
-    }
-    Ok(text)
 }
 
 #[cfg(test)]

@@ -39,6 +39,16 @@ pub(super) fn identity(state_dir: &Path) -> io::Result<Signer> {
     Signer::from_openssh(text).map_err(io::Error::other)
 }
 
+/// The public half of the identity key that is kept, if one is.
+pub(super) fn kept_identity(state_dir: &Path) -> io::Result<Option<String>> {
+    let Some(pem) = private_file::read(&state_dir.join("identity"))? else {
+        return Ok(None);
+    };
+    let text = std::str::from_utf8(&pem).map_err(io::Error::other)?;
+    let signer = Signer::from_openssh(text).map_err(io::Error::other)?;
+    Ok(Some(signer.public().to_string()))
+}
+
 /// What a host says of itself: those marks that exist.
 ///
 /// The device of `/` is not among them: on an overlay root it is an anonymous number that changes

@@ -1,12 +1,15 @@
 //! May this snapshot take the place of the list that is held? Every rule of protocol.md section 2
 //! that can be judged from the snapshot itself, in one function without I/O.
 
+use super::content::content_digest;
 use crate::keys::{KeyList, ListedKey, Options, PublicKey, Rejected, printable};
 use crate::sync::{Code, Finding};
 use crate::trust::{Floor, FloorFault, Standing, verify_any};
-use crate::wire::{NAMESPACE, Payload, SignedSnapshot, SnapshotKey};
+use crate::wire::{EndSessions, NAMESPACE, Payload, Removed, Revoked, SignedSnapshot, SnapshotKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use std::borrow::Borrow;
 
 /// Most signers that a set may have.
 const MAX_SIGNERS: usize = 4;
@@ -23,7 +26,11 @@ pub(super) struct Pins<'a> {
 /// A snapshot that is believed.
 #[derive(Debug)]
 pub(super) struct Judged {
-    pub(super) payload: Payload,
+    pub(super) revision: u64,
+    pub(super) expires_at: Timestamp,
+    pub(super) removed: Option<Removed>,
+    /// Orders to end sessions.
+    pub(super) end_sessions: Vec<EndSessions>,
     pub(super) list: KeyList,
     /// The signers to believe next.
     pub(super) signers: Vec<PublicKey>,
@@ -61,14 +68,20 @@ impl Refusal {
 }
 
 /// The signature comes first: nothing of an unsigned payload is even parsed.
-pub(super) fn judge(snapshot: &SignedSnapshot, pins: &Pins<'_>) -> Result<Judged, Refusal> {
+///
+/// What is done with is let go at once: of a long list each form is megabytes.
+pub(super) fn judge(snapshot: SignedSnapshot, pins: &Pins<'_>) -> Result<Judged, Refusal> {
     let bytes = STANDARD
         .decode(&snapshot.payload)
         .map_err(|_| Refusal::Malformed("the payload is not base64".to_owned()))?;
+    drop(snapshot.payload);
     verify_any(NAMESPACE, &bytes, &snapshot.signatures, pins.signers)
         .map_err(|_| Refusal::Signature)?;
     let malformed = |fault: serde_json::Error| Refusal::Malformed(fault.to_string());
+    // Before the rest of it is in memory. Nothing is told of it before the rest is judged.
+    let digest = content_digest(&bytes);
     let payload: Payload = serde_json::from_slice(&bytes).map_err(malformed)?;
+    drop(bytes);
     if payload.v != 1 {
         return Err(Refusal::Malformed(format!(
             "snapshot version {} is not known",
@@ -85,25 +98,18 @@ pub(super) fn judge(snapshot: &SignedSnapshot, pins: &Pins<'_>) -> Result<Judged
     if !ours {
         return Err(Refusal::WrongInstance);
     }
-    let digest = content_digest(&bytes).map_err(malformed)?;
+    let digest = digest.map_err(malformed)?;
     let standing = pins.floor.judge(payload.revision, &digest)?;
     Ok(Judged {
-        list: key_list(&payload.keys),
+        list: key_list(payload.keys, &payload.revoked),
         signers: signers(&payload.signers)?,
-        payload,
+        revision: payload.revision,
+        expires_at: payload.expires_at,
+        removed: payload.removed,
+        end_sessions: payload.end_sessions,
         digest,
         standing,
     })
-}
-
-/// The digest of all that a second signing of the same revision leaves alone.
-fn content_digest(payload: &[u8]) -> Result<String, serde_json::Error> {
-    let mut value: serde_json::Value = serde_json::from_slice(payload)?;
-    if let Some(object) = value.as_object_mut() {
-        object.remove("issued_at");
-        object.remove("expires_at");
-    }
-    Ok(Floor::digest(&serde_json::to_vec(&value)?))
 }
 
 /// A set of signers is never empty, never more than four, and never half understood.
@@ -121,11 +127,16 @@ fn signers(lines: &[String]) -> Result<Vec<PublicKey>, Refusal> {
 }
 
 /// Each key parsed or left out, with why. A key whose options we do not understand is left out:
-/// without them it would open more than its owner meant.
+/// without them it would open more than its owner meant. Keys that are given away are gone one by
+/// one.
 #[must_use]
-pub fn key_list(keys: &[SnapshotKey]) -> KeyList {
+pub fn key_list<K: Borrow<SnapshotKey>>(
+    keys: impl IntoIterator<Item = K>,
+    revoked: &[Revoked],
+) -> KeyList {
     let mut list = KeyList::default();
     for key in keys {
+        let key = key.borrow();
         let public = PublicKey::parse_text(&key.public_key);
         let reject = |why: String| Rejected {
             at: format!("key {}", key.id),
@@ -145,6 +156,16 @@ pub fn key_list(keys: &[SnapshotKey]) -> KeyList {
             (_, Err(fault)) => Err(reject(fault.to_string())),
         });
     }
+    for key in revoked {
+        match key.fingerprint.parse() {
+            Ok(fingerprint) => drop(list.revoked.insert(fingerprint)),
+            Err(_) => list.rejected.push(Rejected {
+                at: "revoked".to_owned(),
+                why: format!("{} is no fingerprint", printable(&key.fingerprint)),
+                fingerprint: None,
+            }),
+        }
+    }
     list.without_duplicates()
 }
 
@@ -163,6 +184,8 @@ mod tests {
             issued_at: "2026-11-22T19:00:00Z".parse().unwrap(),
             expires_at: "2026-11-23T19:00:00Z".parse().unwrap(),
             keys: Vec::new(),
+            revoked: Vec::new(),
+            end_sessions: Vec::new(),
             signers: vec![signer(1).public().to_string()],
             removed: None,
         }
@@ -188,7 +211,7 @@ mod tests {
             signers: &signers,
             floor,
         };
-        judge(&signed(payload, by), &pins)
+        judge(signed(payload, by), &pins)
     }
 
     fn floor(revision: u64) -> Floor {

@@ -1,30 +1,47 @@
 //! Where keys come from.
 //!
 //! Each source is a task that keeps one [`SourceState`] up to date: it asks, judges the answer,
-//! brings it to the disk as the last good list, and nudges. Owns identity, enrolment and last-good
-//! lists. Refuses to touch a target: whoever reads a state decides what becomes of it. A failed
+//! brings it to the disk as the last good list, and nudges. Signed lists go through `judge.rs`, all
+//! others through `unsigned.rs`. Owns identity, enrolment and last-good lists. Refuses to touch a target: whoever reads a state decides what becomes of it. A failed
 //! source keeps what it had; it is never empty by accident.
 
 mod account;
+mod believed;
+mod content;
 mod enrolment;
+mod fault;
 mod file;
+mod http;
 mod identity;
+mod json;
 mod judge;
 mod last_good;
+mod poll;
 mod state;
+mod unsigned;
+mod vast;
 
 pub use account::Session;
+pub use believed::{Believed, believed};
 pub use identity::new_run;
 pub use judge::key_list;
-pub use state::{Nudge, SourceState};
+pub use state::{Nudge, Orders, SourceState};
 
 use crate::client::ClientError;
 use crate::config::{Source, SourceKind};
+use poll::{PollTask, Remote};
 use state::Publisher;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+
+/// How the agent names itself to whom it asks.
+const USER_AGENT: &str = concat!("sshkeyd/", env!("CARGO_PKG_VERSION"));
+/// Work at the disk at a time; far more than there are sources.
+const MOST_AT_THE_DISK: u32 = 1024;
+/// Places for it: [`stop`] waits until it has them all.
+static AT_THE_DISK: Semaphore = Semaphore::const_new(MOST_AT_THE_DISK as usize);
 
 /// A running source. Dropping it ends the task.
 #[derive(Debug)]
@@ -44,6 +61,13 @@ impl Drop for Running {
 }
 
 impl Running {
+    /// Whether its task has not broken off: a source that can no longer hear of a deletion is a
+    /// reason for systemd to start the agent again.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        !self.task.is_finished()
+    }
+
     /// Has the source asked anew, now. The receiver hears when the answer is in force, or the
     /// attempt has failed; it is closed when the source is gone.
     #[must_use]
@@ -53,6 +77,17 @@ impl Running {
         let _ = self.ask.try_send(done);
         heard
     }
+}
+
+/// Ends sources. When this returns, nothing of theirs writes to the disk any more.
+pub async fn stop(sources: Vec<Running>) {
+    for mut source in sources {
+        source.task.abort();
+        // It was cancelled: that is what was asked for.
+        let _ = (&mut source.task).await;
+    }
+    // What waited for the disk on a thread of its own is not cancelled with its task.
+    drop(AT_THE_DISK.acquire_many(MOST_AT_THE_DISK).await);
 }
 
 /// Starts a source. Its last good list is in force before this returns.
@@ -67,16 +102,30 @@ pub fn start(
 ) -> Result<Running, ClientError> {
     let (ask, asks) = mpsc::channel(16);
     let path = last_good_path(state_dir, &source.name);
+    let running = |state, task| Running {
+        state,
+        session: None,
+        ask: ask.clone(),
+        task,
+    };
+    let polled = |remote: Remote, nudge, asks| {
+        let (publisher, state) = Publisher::begin(source, nudge);
+        let task = PollTask::new(source, remote, path.clone(), publisher);
+        running(state, tokio::spawn(task.run(asks)))
+    };
     match &source.kind {
+        SourceKind::Vast(settings) => {
+            let remote = Remote::Vast(vast::Vast::new(settings, source.max_size));
+            Ok(polled(remote, nudge, asks))
+        }
+        SourceKind::Http(settings) => {
+            let remote = Remote::Http(http::HttpList::new(settings, source.max_size));
+            Ok(polled(remote, nudge, asks))
+        }
         SourceKind::File(settings) => {
             let (publisher, state) = Publisher::begin(source, nudge);
-            let task = file::FileTask::new(source, settings, path, publisher);
-            Ok(Running {
-                state,
-                session: None,
-                ask,
-                task: tokio::spawn(task.run(asks)),
-            })
+            let task = file::FileTask::new(source, settings, path.clone(), publisher);
+            Ok(running(state, tokio::spawn(task.run(asks))))
         }
         SourceKind::Account(settings) => {
             let (publisher, state) = Publisher::begin(source, nudge);
@@ -101,6 +150,12 @@ fn last_good_path(state_dir: &Path, name: &str) -> PathBuf {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {
+    let place = AT_THE_DISK.acquire().await.map_err(std::io::Error::other)?;
+    let work = move || {
+        let done = work();
+        drop(place);
+        done
+    };
     tokio::task::spawn_blocking(work)
         .await
         .map_err(std::io::Error::other)?

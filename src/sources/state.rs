@@ -4,7 +4,7 @@ use crate::config::{Source, SourceKind};
 use crate::keys::KeyList;
 use crate::sync::Finding;
 use crate::wire;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use tokio::sync::{Notify, watch};
 
@@ -23,6 +23,17 @@ impl Nudge {
     pub async fn nudged(&self) {
         self.0.notified().await;
     }
+}
+
+/// What a fresh list asks for beside its keys: sessions that are to end (protocol.md section 3).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Orders {
+    /// Orders, each with an id.
+    pub list: Vec<wire::EndSessions>,
+    /// The service's clock less ours, as it was measured with the list.
+    pub ahead: SignedDuration,
+    /// This instance was removed, and sessions opened by keys that go with it are to end.
+    pub removal: bool,
 }
 
 /// A source as it is now.
@@ -46,6 +57,8 @@ pub struct SourceState {
     pub findings: Vec<Finding>,
     /// Which instance of the account this is, once enrolled.
     pub instance: Option<i64>,
+    /// What its last fresh answer asks for; nothing of a list that was only kept.
+    pub orders: Arc<Orders>,
 }
 
 /// The one hand that writes a state.
@@ -62,6 +75,8 @@ impl Publisher {
     ) -> (Self, watch::Receiver<Arc<SourceState>>) {
         let kind = match &source.kind {
             SourceKind::Account(_) => wire::SourceKind::Account,
+            SourceKind::Vast(_) => wire::SourceKind::Vast,
+            SourceKind::Http(_) => wire::SourceKind::Http,
             SourceKind::File(_) => wire::SourceKind::File,
         };
         let (tell, state) = watch::channel(Arc::new(SourceState {
@@ -74,6 +89,7 @@ impl Publisher {
             last_error: None,
             findings: Vec::new(),
             instance: None,
+            orders: Arc::default(),
         }));
         (Self { tell, nudge }, state)
     }

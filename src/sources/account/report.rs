@@ -1,6 +1,7 @@
 //! What an account source says of itself: an answer in force, or what is wrong and since when.
 
 use super::super::enrolment::Trouble;
+use super::super::fault::code_of;
 use super::super::state::SourceState;
 use super::{AccountTask, CLOCKS_APART, FIRST_WAIT, MOST_WAIT, STALE, Step};
 use crate::client::ClientError;
@@ -13,6 +14,7 @@ impl AccountTask {
     /// A good answer is in force. One without news wakes nobody.
     pub(super) fn settled(&mut self, news: bool) {
         self.failures = 0;
+        self.failing = false;
         let now = clock::now();
         let findings = self.findings(now);
         let before = self.publisher.state();
@@ -43,7 +45,8 @@ impl AccountTask {
                 findings.push(Finding::new(Code::ListStale, &self.name, text));
             }
         }
-        if let Some(apart) = self.clocks_apart {
+        let apart = self.clock_ahead.map(|ahead| ahead.abs());
+        if let Some(apart) = apart.filter(|apart| *apart > CLOCKS_APART) {
             let text = format!("the service's clock and ours differ by {apart:#}");
             findings.push(Finding::new(Code::ClockWrong, &self.name, text));
         }
@@ -67,24 +70,23 @@ impl AccountTask {
     }
 
     pub(super) fn heard(&mut self, date: Option<Timestamp>) {
-        let apart = date.map(|date| clock::now().duration_since(date).abs());
-        self.clocks_apart = apart.filter(|apart| *apart > CLOCKS_APART);
+        self.clock_ahead = date.map(|date| date.duration_since(clock::now()));
     }
 
-    /// The service gave no answer that can be used: the next replica, after a while.
+    /// The service gave no answer that can be used: the next replica at once. Only when none of
+    /// them did is it a condition, and is there a wait.
     pub(super) fn failed(&mut self, fault: &ClientError) -> Step {
-        let code = match fault {
-            ClientError::Unauthorized(_) | ClientError::Forbidden(_) => Code::SourceUnauthorized,
-            ClientError::NotFound(_) => Code::SourceNotFound,
-            ClientError::TooLarge { .. } => Code::SourceTooLarge,
-            ClientError::Malformed { .. } | ClientError::Refused(_) => Code::SourceMalformed,
-            _ => Code::SourceOffline,
-        };
-        let finding = Finding::new(code, &self.name, fault.to_string());
+        let url = self.url();
+        self.failing = true;
+        self.failed_now += 1;
+        self.next_replica();
+        if self.failed_now < self.urls.len() {
+            tracing::debug!(source = self.name, url, %fault, "the next replica is asked");
+            return Step::Again;
+        }
+        let finding = Finding::new(code_of(fault), &self.name, fault.to_string());
         self.fault(finding, fault.to_string());
-        self.failures += 1;
-        self.at = (self.at + 1) % self.urls.len().max(1);
-        Step::Wait(self.wait(fault.retry_after()))
+        self.wait_for_another(fault.retry_after())
     }
 
     pub(super) fn troubled(&mut self, trouble: Trouble) -> Step {
@@ -93,10 +95,20 @@ impl AccountTask {
             Trouble::Person(finding) => {
                 let text = finding.text.clone();
                 self.fault(finding, text);
-                self.failures += 1;
-                Step::Wait(self.wait(None))
+                // It may be this replica alone that wants one.
+                self.next_replica();
+                self.wait_for_another(None)
             }
         }
+    }
+
+    /// After an attempt, or a round of them, that brought nothing.
+    pub(super) fn wait_for_another(&mut self, retry_after: Option<Duration>) -> Step {
+        self.failing = true;
+        self.failed_now = 0;
+        self.failures += 1;
+        let wait = Backoff::new(FIRST_WAIT, MOST_WAIT);
+        Step::Wait(wait.wait(self.failures, retry_after, rand::random()))
     }
 
     pub(super) fn fault(&mut self, finding: Finding, text: String) {
@@ -117,8 +129,8 @@ impl AccountTask {
         Step::Wait(wait.wait(self.idle, None, rand::random()))
     }
 
-    pub(super) fn wait(&self, retry_after: Option<Duration>) -> Duration {
-        Backoff::new(FIRST_WAIT, MOST_WAIT).wait(self.failures, retry_after, rand::random())
+    pub(super) fn next_replica(&mut self) {
+        self.at = (self.at + 1) % self.urls.len().max(1);
     }
 
     pub(super) fn url(&self) -> String {

@@ -1,8 +1,10 @@
 //! A session with the service: the key that is kept, a renewed one, or a first one by a token.
 
 use super::super::enrolment::Trouble;
+use super::super::last_good::SignedPart;
 use super::{AccountTask, Session};
 use crate::client::Api;
+use crate::keys::PublicKey;
 
 impl AccountTask {
     /// A session key: the one that is kept, a renewed one, or a first one by a token.
@@ -44,6 +46,20 @@ impl AccountTask {
             self.tell_session.send_replace(session);
         }
         Ok(api)
+    }
+
+    /// Signers in force: the configuration's word, else the last snapshot's, else enrolment's.
+    pub(super) fn signers(&self, signed: Option<&SignedPart>) -> Vec<PublicKey> {
+        let handed_over = signed.filter(|_| !self.enroller.signers_are_configured());
+        match handed_over {
+            None => self.enroller.signers(),
+            Some(signed) => signed
+                .signers
+                .iter()
+                .filter_map(|line| PublicKey::parse_text(line).ok())
+                .map(|(key, _)| key)
+                .collect(),
+        }
     }
 
     /// After a new enrolment: a floor of another account says nothing here, and the next answer
