@@ -15,6 +15,8 @@ const LIMITS: Limits = Limits {
     output: 256 * 1024,
     time: Duration::from_secs(5),
 };
+/// What system this is: os-release(5).
+const OS_RELEASE: &str = "/etc/os-release";
 /// Longest public key file.
 const MAX_KEY_FILE: u64 = 16 * 1024;
 
@@ -47,6 +49,29 @@ pub async fn in_force(address: SocketAddr, paths: &SshdPaths, user: &str) -> Ssh
     }
 }
 
+/// How sshd looks at owners and modes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StrictModes {
+    /// A group that is its owner's alone may write: so Debian's and Ubuntu's sshd has it.
+    pub private_groups_pass: bool,
+}
+
+/// Whether `sshd -T` says that it looks at owners and modes, and how; `None` where it does not, or
+/// cannot be asked.
+pub async fn strict_modes(paths: &SshdPaths) -> Option<StrictModes> {
+    let config = paths.config.display().to_string();
+    let output = run(&paths.program, &["-T", "-f", &config], LIMITS).await;
+    let output = output.ok().filter(|output| output.status.success())?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    if !said.lines().any(|line| line.trim() == "strictmodes yes") {
+        return None;
+    }
+    let private_groups_pass = is_debian(&text(Path::new(OS_RELEASE)).unwrap_or_default());
+    Some(StrictModes {
+        private_groups_pass,
+    })
+}
+
 /// sshd's version as `sshd -V` prints it (OpenSSH 9.2 and later; older ones print it with their
 /// usage). `None` where the program does not say.
 pub async fn version(paths: &SshdPaths) -> Option<SshdVersion> {
@@ -62,12 +87,36 @@ pub fn version_in(text: &str) -> Option<SshdVersion> {
     sshd_version(text).map(|(major, minor)| SshdVersion(major, minor))
 }
 
+/// Whether os-release(5) names Debian, or a system that is made of it. sshd itself says so in its
+/// banner only, which `DebianBanner no` cuts.
+fn is_debian(os_release: &str) -> bool {
+    let values = os_release.lines().filter_map(|line| {
+        let (name, value) = line.split_once('=')?;
+        ["ID", "ID_LIKE"].contains(&name).then_some(value)
+    });
+    let mut words = values.flat_map(|value| value.trim_matches(['"', '\'']).split(' '));
+    words.any(|word| ["debian", "ubuntu"].contains(&word))
+}
+
 fn public_key(file: &Path) -> Option<PublicKey> {
+    PublicKey::parse_text(&text(file)?).ok().map(|(key, _)| key)
+}
+
+fn text(file: &Path) -> Option<String> {
     let mut text = String::new();
-    File::open(file)
-        .ok()?
-        .take(MAX_KEY_FILE)
-        .read_to_string(&mut text)
-        .ok()?;
-    PublicKey::parse_text(&text).ok().map(|(key, _)| key)
+    let mut file = File::open(file).ok()?.take(MAX_KEY_FILE);
+    file.read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debian_and_what_is_made_of_it_is_known() {
+        assert!(is_debian("PRETTY_NAME=\"x\"\nID=debian\n"));
+        assert!(is_debian("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n"));
+        assert!(!is_debian("ID=\"rhel\"\nID_LIKE=\"fedora\"\nNAME=debian\n"));
+    }
 }

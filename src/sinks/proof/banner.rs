@@ -4,6 +4,7 @@ use super::budget::source;
 use super::{Limits, probe};
 use std::net::SocketAddr;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::net::TcpStream;
 
 /// Most bytes that are read in search of the identification string: a server may say other lines
 /// before it.
@@ -13,15 +14,38 @@ const MAX_BYTES: u64 = 8 * 1024;
 /// nothing listens, or what listens is no SSH server or does not speak within
 /// [`Limits::STANDARD`].
 pub async fn read_banner(address: SocketAddr) -> Option<String> {
+    greet(address).await.map(|greeting| greeting.banner)
+}
+
+/// A connection to an SSH server that has said who it is, and has heard nothing yet.
+#[derive(Debug)]
+pub struct Greeting {
+    banner: String,
+    stream: TcpStream,
+}
+
+impl Greeting {
+    /// Whether the server has neither hung up nor gone.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        match self.stream.try_read(&mut [0; 64]) {
+            Ok(read) => read > 0,
+            Err(fault) => fault.kind() == std::io::ErrorKind::WouldBlock,
+        }
+    }
+}
+
+/// Connects and waits for the identification string; `None` as [`read_banner`].
+pub async fn greet(address: SocketAddr) -> Option<Greeting> {
     let limits = Limits::STANDARD;
     let source = source(address, rand::random());
     let connecting = probe::connect(address, source);
-    let stream = tokio::time::timeout(limits.connect, connecting)
+    let mut stream = tokio::time::timeout(limits.connect, connecting)
         .await
         .ok()?
         .ok()?;
     let reading = async {
-        let mut lines = BufReader::new(stream.take(MAX_BYTES)).split(b'\n');
+        let mut lines = BufReader::new((&mut stream).take(MAX_BYTES)).split(b'\n');
         while let Some(line) = lines.next_segment().await.ok()? {
             if line.starts_with(b"SSH-") {
                 return Some(printable(&line));
@@ -29,7 +53,8 @@ pub async fn read_banner(address: SocketAddr) -> Option<String> {
         }
         None
     };
-    tokio::time::timeout(limits.key, reading).await.ok()?
+    let banner = tokio::time::timeout(limits.key, reading).await.ok()??;
+    Some(Greeting { banner, stream })
 }
 
 /// OpenSSH's version, major and minor, from an identification string or from what `sshd -V` prints:

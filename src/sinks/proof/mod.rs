@@ -11,7 +11,7 @@ mod effective;
 mod probe;
 mod verdict;
 
-pub use banner::{read_banner, sshd_version};
+pub use banner::{Greeting, greet, read_banner, sshd_version};
 pub use budget::{REFUSALS_A_MINUTE, RefusalBudget};
 pub use effective::{DEFAULT_MAX_AUTH_TRIES, EffectiveConfig};
 pub use verdict::{Outcome, Unknown};
