@@ -4,15 +4,17 @@ use super::ledger::Ledger;
 use super::status::status;
 use super::target::Target;
 use crate::sources::SourceState;
-use crate::sync::{Code, Conditions, Finding};
+use crate::sync::{Code, Conditions, Finding, Standing};
 use crate::sys::clock;
-use crate::wire::Status;
+use crate::wire::{Session, SourceStatus, Status};
 use std::sync::Arc;
 use tokio::sync::watch;
 
 /// Everything that is told, in its latest words.
 pub(super) struct Bulletin {
     conditions: Conditions,
+    /// Live sessions, as they are told.
+    pub(super) sessions: Vec<Session>,
     told: watch::Sender<Arc<Status>>,
 }
 
@@ -21,6 +23,7 @@ impl Bulletin {
         let first = status(&[], targets, &Conditions::default(), false);
         Self {
             conditions: Conditions::default(),
+            sessions: Vec::new(),
             told: watch::channel(Arc::new(first)).0,
         }
     }
@@ -37,10 +40,13 @@ impl Bulletin {
         targets: &[Target],
         unmanaged: bool,
     ) -> Status {
-        status(states, targets, &self.conditions, unmanaged)
+        let mut status = status(states, targets, &self.conditions, unmanaged);
+        status.sessions.clone_from(&self.sessions);
+        status
     }
 
-    /// Settles conditions, logs each new one once, and tells whoever follows when there is news.
+    /// Settles conditions, logs each once when it comes and once when it goes, and tells whoever
+    /// follows when there is news.
     pub(super) fn publish(
         &mut self,
         states: &[Arc<SourceState>],
@@ -56,13 +62,18 @@ impl Bulletin {
             findings.extend(unknown_sources(target, states));
         }
         findings.extend(left_behind(targets, ledger));
-        for new in self.conditions.settle(findings, clock::now()) {
+        let news = self.conditions.settle(findings, clock::now());
+        for new in news.come {
             let (code, about) = (new.code.as_str(), &new.about);
             tracing::warn!(code, about, text = new.text, "condition");
         }
+        for Standing { finding, since } in news.gone {
+            let (code, about) = (finding.code.as_str(), &finding.about);
+            tracing::info!(code, about, %since, "condition gone");
+        }
         let status = self.status(states, targets, unmanaged);
         self.told.send_if_modified(|held| {
-            let news = without_times(held) != without_times(&status);
+            let news = !is_same(held, &status);
             *held = Arc::new(status);
             news
         });
@@ -90,16 +101,34 @@ fn unknown_sources<'a>(
 fn left_behind(targets: &[Target], ledger: &Ledger) -> Vec<Finding> {
     let kept = |file: &str| targets.iter().any(|t| t.path.display().to_string() == file);
     let text = "no target names this file any more; its keys are as they were";
-    let left = ledger.files().filter(|file| !kept(file));
+    let left = ledger.files().into_iter().filter(|file| !kept(file));
     left.map(|file| Finding::new(Code::LeftBehind, file, text))
         .collect()
 }
 
-/// A status that changed in its times alone is no news.
-fn without_times(status: &Status) -> Status {
-    let mut status = status.clone();
-    for source in &mut status.sources {
-        source.last_success = None;
-    }
-    status
+/// A status that changed in its times alone is no news. Compared as it stands: a copy of a long one
+/// is megabytes.
+fn is_same(one: &Status, other: &Status) -> bool {
+    let Status {
+        version,
+        instance,
+        state,
+        sources,
+        targets,
+        sessions,
+        conditions,
+    } = one;
+    let same = |(one, other): (&SourceStatus, &SourceStatus)| {
+        let one = SourceStatus {
+            last_success: other.last_success,
+            ..one.clone()
+        };
+        one == *other
+    };
+    (version, instance, state) == (&other.version, &other.instance, &other.state)
+        && sources.len() == other.sources.len()
+        && sources.iter().zip(&other.sources).all(same)
+        && *targets == other.targets
+        && *sessions == other.sessions
+        && *conditions == other.conditions
 }

@@ -3,12 +3,19 @@
 //! Runs on a thread that may block, one turn at a time; a turn begun is finished. It reads no list
 //! from anywhere: the lists in force come with the [`Job`].
 
+use super::index;
 use super::job::{Job, Stop};
+use super::own_file;
+use crate::config::Method;
 use crate::keys::AuthorizedKeys;
 use crate::sinks::{Carry, KeysFile, SinkError};
 use crate::sync::{
-    Decision, Desired, HoldReason, Owned, Plan, TargetReport, decide, plan, render, unplan,
+    Decision, Desired, HoldReason, Owned, Plan, RevokedLine, TargetReport, decide, plan, plan_own,
+    render, unplan,
 };
+use crate::sys::atomic_file::InPlace;
+
+use std::sync::Arc;
 
 /// How often a file that others write meanwhile is read again.
 const TRIES: u64 = 5;
@@ -19,6 +26,8 @@ const TRIES_WITH_LATE: u64 = 100;
 pub(super) struct Hands<'a> {
     /// Brings what the next write needs to be undone to the disk before it.
     pub(super) remember: &'a mut dyn FnMut(&Owned) -> std::io::Result<()>,
+    /// Brings lines of others that the next write takes out to the disk before it.
+    pub(super) set_aside: &'a mut dyn FnMut(&[RevokedLine]) -> std::io::Result<()>,
     /// What the turn before left, and what this one leaves.
     pub(super) carry: &'a mut Carry,
 }
@@ -29,12 +38,35 @@ pub(super) fn turn(job: &Job, hands: Hands<'_>) -> TargetReport {
         Decision::Apply(desired) => desired,
         Decision::Hold(why) => return job.stopped(Stop::Held(why), &Desired::default()),
     };
-    let planned = |keys: &AuthorizedKeys, owned: &Owned| plan(keys, &desired, owned, job.adopt);
-    carry_out(job, &desired, planned, hands)
+    if job.method == Method::Command {
+        return index::keep(job, &desired);
+    }
+    let planned = |keys: &AuthorizedKeys, owned: &Owned| planned(job, &desired, keys, owned);
+    let mut report = carry_out(job, &desired, planned, hands);
+    report.findings.extend(own_file::is_out_of_reach(job));
+    report
+}
+
+/// What makes the file hold what is desired; also what `sshkeyd plan` shows.
+pub(super) fn planned(
+    job: &Job,
+    desired: &Desired,
+    keys: &AuthorizedKeys,
+    owned: &Owned,
+) -> Result<Plan, HoldReason> {
+    match job.method {
+        Method::OwnFile => plan_own(keys, desired, owned),
+        Method::Block | Method::Command => plan(keys, desired, owned, job.adopt),
+    }
 }
 
 /// One target: takes out everything that we ever wrote.
 pub(super) fn undo(job: &Job, hands: Hands<'_>) -> TargetReport {
+    match job.method {
+        Method::Command => return index::undo(job),
+        Method::OwnFile => return own_file::undo(job),
+        Method::Block => {}
+    }
     carry_out(job, &Desired::default(), unplan, hands)
 }
 
@@ -54,12 +86,14 @@ fn carry_out(
 fn write_until_settled(
     job: &Job,
     planned: impl Fn(&AuthorizedKeys, &Owned) -> Result<Plan, HoldReason>,
-    hands: Hands<'_>,
+    mut hands: Hands<'_>,
     report: &mut TargetReport,
 ) -> Result<(), Stop> {
-    let mut file = KeysFile::open(&job.path, &job.home, job.owner)?;
+    let file = KeysFile::open(&job.path, &job.home, job.owner)?;
+    let file = file.with_in_place(InPlace::new(job.spare.clone()), job.in_place);
+    let mut file = file.until(Arc::clone(&job.overtaken));
     file.resume(std::mem::take(hands.carry));
-    let done = until_settled(&mut file, job, planned, hands.remember, report);
+    let done = until_settled(&mut file, job, planned, &mut hands, report);
     *hands.carry = file.hand_over();
     done
 }
@@ -68,12 +102,15 @@ fn until_settled(
     file: &mut KeysFile,
     job: &Job,
     planned: impl Fn(&AuthorizedKeys, &Owned) -> Result<Plan, HoldReason>,
-    remember: &mut dyn FnMut(&Owned) -> std::io::Result<()>,
+    hands: &mut Hands<'_>,
     report: &mut TargetReport,
 ) -> Result<(), Stop> {
     for attempt in 0..TRIES_WITH_LATE {
         let read = file.read()?;
         let plan = planned(&read.keys, &report.owned)?;
+        if attempt == 0 {
+            report.drift = job.left.as_ref().and_then(|left| left.drift(&plan.found));
+        }
         if plan.is_empty() && !file.has_late() {
             report.settle(&read.keys, &plan, &job.gone);
             return Ok(());
@@ -82,7 +119,10 @@ fn until_settled(
             break;
         }
         if !plan.adopt.is_empty() {
-            remember(&report.owned.joined(&plan)).map_err(Stop::State)?;
+            (hands.remember)(&report.owned.joined(&plan)).map_err(Stop::State)?;
+        }
+        if !plan.revoked.is_empty() {
+            (hands.set_aside)(&plan.revoked).map_err(Stop::State)?;
         }
         let write = render(&read.keys, &plan);
         match file.replace(read, write, job.random.wrapping_add(attempt)) {

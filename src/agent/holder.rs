@@ -1,14 +1,21 @@
 //! Everything that is held: sources' states, targets, what sshd said, conditions, status.
 
+mod asked;
+mod keeping;
+mod late;
+mod words;
+
 use super::AgentError;
 use super::bulletin::Bulletin;
-use super::cycle::{Hands, turn, undo};
-use super::heartbeat;
+use super::cycle::{Hands, turn};
 use super::job::Job;
 use super::ledger::{Entry, Ledger};
 use super::prover::{Proved, Prover};
+use super::sessions::Sessions;
+use super::sshd_keeper::Keeper;
 use super::target::Target;
-use crate::config::{Adopt, AgentConfig};
+use super::turns::{Turns, carry_out};
+use crate::config::AgentConfig;
 use crate::sinks::LINGER;
 use crate::sinks::proof::read_banner;
 use crate::sinks::sshd;
@@ -16,7 +23,7 @@ use crate::sources::{Running, SourceState};
 use crate::sync::{Code, Dialect, Finding, TargetReport};
 use crate::sys::clock;
 use crate::wire::Status;
-use jiff::tz::TimeZone;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +34,12 @@ use tokio::time::{Instant, timeout};
 const PROVE_ALL: Duration = Duration::from_secs(24 * 3600);
 /// Targets that failed are tried again this often, whether or not anything else happens.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
+/// Files that sshd ignores for an owner or a mode are looked at again this often.
+const LOOK_AT_MODES: Duration = Duration::from_secs(60);
 /// A banner that does not come at once is not waited for: keys come first.
 const BANNER_WITHIN: Duration = Duration::from_secs(1);
+/// Somebody else's rewriting of a file wakes us no more often than this.
+const LOOKS_APART: Duration = Duration::from_millis(500);
 /// Syncs that people ask for.
 const SYNC_APART: Duration = Duration::from_secs(1);
 
@@ -53,9 +64,19 @@ pub(super) struct Holder {
     state_failed: Option<Finding>,
     unmanaged: bool,
     dialect: Option<Dialect>,
+    /// How sshd looks at owners and modes, as it said when the dialect was last looked up.
+    strict_modes: Option<sshd::StrictModes>,
+    modes_asked_at: Instant,
+    pub(super) turns: Turns,
+    /// Files that are still to be unmanaged.
+    to_take_out: BTreeSet<PathBuf>,
     moved: bool,
     pub(super) prover: Prover,
+    pub(super) keeper: Keeper,
+    pub(super) sessions: Sessions,
+    turned: bool,
     look_at: Option<Instant>,
+    looked_at: Instant,
     prove_all_at: Instant,
     synced_at: Option<Instant>,
 }
@@ -87,9 +108,17 @@ impl Holder {
             state_failed: None,
             unmanaged: false,
             dialect: None,
+            strict_modes: None,
+            modes_asked_at: Instant::now(),
+            turns: Turns::default(),
+            to_take_out: BTreeSet::new(),
             moved: false,
             prover: Prover::new(config),
+            keeper: Keeper::new(config),
+            sessions: Sessions::off(),
+            turned: false,
             look_at: None,
+            looked_at: Instant::now(),
             prove_all_at: Instant::now() + PROVE_ALL,
             synced_at: None,
         })
@@ -121,30 +150,40 @@ impl Holder {
     /// One turn for each target: from the lists in force to what the files read.
     pub(super) async fn turn(&mut self) {
         self.look_at = None;
-        if !self.unmanaged {
-            let dialect = self.dialect().await;
+        self.looked_at = Instant::now();
+        self.turned = true;
+        self.turns.mark();
+        if self.unmanaged {
+            self.take_out_what_is_left().await;
+        } else {
+            if self.targets.iter().any(Target::is_refused_by_strict_modes)
+                && self.modes_asked_at.elapsed() >= LOOK_AT_MODES
+            {
+                // sshd may have been told otherwise. No sooner: whoever owns a file decides how often
+                // it has a turn, and each look starts programs and connects to sshd.
+                self.dialect = None;
+            }
+            let (orders, dialect) = (self.states(), self.dialect().await);
             for at in 0..self.targets.len() {
                 self.turn_of(at, &dialect, turn).await;
             }
             self.prover.excuse(&mut self.targets);
             self.save_ledger();
+            self.sessions.asked(&orders);
             if self.targets.iter().any(Target::has_carry) {
                 self.look_soon(LINGER);
             }
-            if self.targets.iter().any(Target::is_to_be_tried_again) {
+            let again = |target: &Target| {
+                target.is_to_be_tried_again() && !self.turns.is_under_way(&target.path)
+            };
+            if self.targets.iter().any(again) {
                 self.look_soon(TRY_AGAIN);
             }
+            if self.targets.iter().any(Target::is_refused_by_strict_modes) {
+                // chmod of a home is nothing that is watched.
+                self.look_soon(LOOK_AT_MODES);
+            }
         }
-        self.publish();
-    }
-
-    /// Takes out everything that was ever written; nothing more is written until a reload.
-    pub(super) async fn unmanage(&mut self) {
-        self.unmanaged = true;
-        for at in 0..self.targets.len() {
-            self.turn_of(at, &Dialect::default(), undo).await;
-        }
-        self.save_ledger();
         self.publish();
     }
 
@@ -173,68 +212,36 @@ impl Holder {
         if let Some(first) = before.iter().find(|first| first.path == target.path) {
             return target.yields_to(&first.settings.user);
         }
-        let of_target = |name: &String| states.iter().find(|state| state.name == *name);
-        let sources: Vec<_> = target
-            .settings
-            .sources
-            .iter()
-            .filter_map(of_target)
-            .collect();
-        let lists = sources.iter().map(|s| (s.name.clone(), s.list.clone()));
-        let revision = sources.iter().filter_map(|s| s.revision).max();
-        let job = Job {
-            user: target.settings.user.clone(),
-            path: target.path.clone(),
-            home,
-            owner,
-            adopt: target.settings.adopt == Adopt::SameKey,
-            lists: lists.collect(),
-            dialect: dialect.clone(),
-            owned: self.ledger.entry(&target.path).owned,
-            gone: target.gone(),
-            now: clock::now(),
-            random: rand::random(),
-        };
-        // A turn begun is finished: the thread goes on whatever becomes of this future.
-        let ledger = self.ledger.clone();
-        let mut carry = std::mem::take(&mut target.carry);
-        let work = tokio::task::spawn_blocking(move || {
-            let mut ledger = ledger;
-            let path = job.path.clone();
-            let mut remember = |owned: &crate::sync::Owned| {
-                let mut entry = ledger.entry(&path);
-                entry.owned = owned.clone();
-                ledger.put(&path, entry);
-                ledger.save()
-            };
-            let hands = Hands {
-                remember: &mut remember,
-                carry: &mut carry,
-            };
-            let report = cycle(&job, hands);
-            (job, report, ledger, carry)
-        });
-        let Ok((job, report, ledger, carry)) = work.await else {
-            let text = "the turn broke off; see the log";
+        if self.turns.is_under_way(&target.path) {
             target.stopped = true;
-            // What is past would be due again at once, for ever.
             target.next_expiry = None;
-            target.findings = vec![Finding::new(
-                Code::WriteFailed,
-                was.display().to_string(),
-                text,
-            )];
+            target.findings = self.turns.finding(&target.path).into_iter().collect();
             return;
-        };
-        // It knows what is on the disk by now.
-        self.ledger = ledger;
-        job.log(&report);
-        target.took_turn(&job, &report, revision);
-        target.carry_over(carry);
-        if self.unmanaged {
-            target.release();
         }
-        self.ledger.put(&job.path, target.entry(&report));
+        let owned = self.ledger.entry(&target.path).owned;
+        let place = (target.path.clone(), home, owner);
+        let state_dir = &self.config.state_dir;
+        let job = Job::of(target, place, &states, dialect, owned, state_dir);
+        let job = Job {
+            strict_modes: self.strict_modes,
+            ..job
+        };
+        if target.rests(&job) {
+            return;
+        }
+        // A turn begun is finished: the thread goes on whatever becomes of this future.
+        let (ledger, carry) = (self.ledger.clone(), std::mem::take(&mut target.carry));
+        let work = move |overtaken| carry_out(Job { overtaken, ..job }, &ledger, carry, cycle);
+        let path = target.path.clone();
+        match self.turns.begin(&path, work).await {
+            Some(ended) => self.turn_ended(ended),
+            // What is past would be due again at once, until the turn is over.
+            None => self.targets.iter_mut().for_each(|target| {
+                if target.path == path {
+                    target.next_expiry = None;
+                }
+            }),
+        }
     }
 
     fn save_ledger(&mut self) {
@@ -263,15 +270,17 @@ impl Holder {
         };
         let dialect = Dialect {
             sshd: version,
-            zone: TimeZone::system(),
+            zone: clock::zone(),
         };
         self.dialect = Some(dialect.clone());
+        self.strict_modes = sshd::strict_modes(&self.config.sshd).await;
+        self.modes_asked_at = Instant::now();
         dialect
     }
 
     /// Asks sshd what is to be asked. False when there was nothing to begin.
     pub(super) fn ask_sshd(&mut self) -> bool {
-        !self.unmanaged && self.prover.begin(&mut self.targets)
+        !self.unmanaged && !self.keep_sshd() && self.prover.begin(&mut self.targets)
     }
 
     /// Takes what came of a proof.
@@ -281,6 +290,7 @@ impl Holder {
         if version.is_some() && known.is_some_and(|known| known != version) {
             // sshd was upgraded, or was not there before: lines may have to read otherwise.
             self.dialect = None;
+            self.keeper.again();
             self.look_soon(Duration::ZERO);
         }
         self.publish();
@@ -288,6 +298,7 @@ impl Holder {
 
     /// Asks about everything and waits for the answers; for `agent --once`.
     pub(super) async fn prove_all(&mut self) {
+        self.keep_sshd_now().await;
         while self.ask_sshd() {
             let proved = self.prover.done().await;
             self.proved(proved);
@@ -298,16 +309,23 @@ impl Holder {
     /// When something is due that nobody will wake us for.
     pub(super) fn due(&self) -> Option<Instant> {
         let now = clock::now();
-        let expiry = self.targets.iter().filter_map(|t| t.next_expiry).min();
+        // Nothing is taken out by the clock once all is: what is past would be due for ever.
+        let kept = self.targets.iter().filter(|_| !self.unmanaged);
+        let expiry = kept.filter_map(|t| t.next_expiry).min();
         let expiry = expiry.map(|end| {
             let wait = Duration::try_from(end.duration_since(now)).unwrap_or_default();
             // The clock of day may be set meanwhile: look again at least once a minute.
             Instant::now() + wait.min(Duration::from_secs(60)) + Duration::from_millis(10)
         });
+        let drifts = self.targets.iter().filter_map(Target::drift_due).min();
         let fixed = [
+            drifts,
             Some(self.prove_all_at),
             self.look_at,
             self.prover.due(),
+            self.turns.due(),
+            self.keeper.due(),
+            self.sessions.due(),
             expiry,
         ];
         fixed.into_iter().flatten().min()
@@ -321,6 +339,7 @@ impl Holder {
             self.targets.iter_mut().for_each(Target::ask_all);
         }
         self.prover.ask_again(now, &mut self.targets);
+        self.keeper.due_now(now);
         self.turn().await;
     }
 
@@ -330,6 +349,16 @@ impl Holder {
         self.look_at = Some(self.look_at.map_or(at, |before| before.min(at)));
     }
 
+    /// Has the files looked at as soon as may be: one of them, or what leads to it, was changed.
+    pub(super) fn file_changed(&mut self) {
+        self.look_soon(LOOKS_APART.saturating_sub(self.looked_at.elapsed()));
+    }
+
+    /// Has what rests put right by the next turn.
+    pub(super) fn wake(&mut self) {
+        self.targets.iter_mut().for_each(Target::wake);
+    }
+
     /// Whether a person's sync is due again.
     pub(super) fn may_sync(&mut self) -> bool {
         let now = Instant::now();
@@ -337,53 +366,23 @@ impl Holder {
             return false;
         }
         self.synced_at = Some(now);
+        self.keeper.again();
         true
     }
 
     /// Settles conditions and tells whoever follows the status.
     pub(super) fn publish(&mut self) {
         let more = [&self.config_refused, &self.state_failed];
-        let more: Vec<_> = more.into_iter().flatten().cloned().collect();
+        let more = more.into_iter().flatten();
+        let can_prove = self.config.verify.is_some();
+        self.sessions.let_go(&self.targets, can_prove);
+        let (sessions, findings) = self.sessions.told();
+        self.bulletin.sessions = sessions;
+        let more = more.chain(&self.keeper.findings).chain(&findings);
+        let more: Vec<_> = more.cloned().collect();
         let (states, unmanaged) = (self.states(), self.unmanaged);
         self.bulletin
             .publish(&states, &self.targets, &self.ledger, more, unmanaged);
-    }
-
-    /// What `agent --once` says: one heartbeat, then how it went.
-    pub(super) async fn report_once(&mut self) -> Outcome {
-        let status = self.status();
-        for source in &self.sources {
-            let session = source.session.as_ref().and_then(|s| s.borrow().clone());
-            if let Some(session) = session
-                && let Err(fault) = heartbeat::once(&session, &status).await
-            {
-                tracing::warn!(%fault, "heartbeat");
-            }
-        }
-        self.outcome()
-    }
-
-    pub(super) fn outcome(&self) -> Outcome {
-        let status = self.status();
-        Outcome {
-            sources_answered: self.states().iter().all(|state| state.live),
-            targets_settled: self
-                .targets
-                .iter()
-                .all(|target| target.settled.is_some() && !target.stopped),
-            status,
-        }
-    }
-
-    /// The last heartbeat of a clean stop.
-    pub(super) async fn last_word(&mut self) {
-        let status = self.status();
-        for source in std::mem::take(&mut self.sources) {
-            let session = source.session.as_ref().and_then(|s| s.borrow().clone());
-            // Its query goes before the word, not after.
-            drop(source);
-            heartbeat::last_word(session, &status).await;
-        }
     }
 
     fn states(&self) -> Vec<Arc<SourceState>> {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Most keys of one file that are remembered after they were taken out.
 const MAX_GONE: usize = 256;
@@ -41,9 +42,12 @@ impl Entry {
     }
 }
 
-/// Every file's record, by its path.
+/// Every file's record, by its path. A clone is the same ledger: turns at several files keep one.
 #[derive(Debug, Clone)]
-pub(super) struct Ledger {
+pub(super) struct Ledger(Arc<Mutex<Book>>);
+
+#[derive(Debug)]
+struct Book {
     path: PathBuf,
     on_disk: BTreeMap<String, Entry>,
     entries: BTreeMap<String, Entry>,
@@ -64,42 +68,50 @@ impl Ledger {
             },
             None => BTreeMap::new(),
         };
-        Ok(Self {
+        Ok(Self(Arc::new(Mutex::new(Book {
             path,
             on_disk: entries.clone(),
             entries,
-        })
+        }))))
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn entry(&self, file: &Path) -> Entry {
-        let entry = self.entries.get(&*file.to_string_lossy());
+        let book = self.book();
+        let entry = book.entries.get(&*file.to_string_lossy());
         entry.cloned().unwrap_or_default()
     }
 
-    pub(super) fn put(&mut self, file: &Path, entry: Entry) {
+    pub(super) fn put(&self, file: &Path, entry: Entry) {
         let file = file.to_string_lossy().into_owned();
+        let mut book = self.book();
         if entry.is_empty() {
-            self.entries.remove(&file);
+            book.entries.remove(&file);
         } else {
-            self.entries.insert(file, entry);
+            book.entries.insert(file, entry);
         }
     }
 
     /// Files with something of ours in them.
-    pub(super) fn files(&self) -> impl Iterator<Item = &str> {
-        self.entries
-            .iter()
-            .filter(|(_, entry)| !entry.owned.keys.is_empty())
-            .map(|(file, _)| file.as_str())
+    pub(super) fn files(&self) -> Vec<String> {
+        let book = self.book();
+        let ours = book.entries.iter();
+        let ours = ours.filter(|(_, entry)| !entry.owned.keys.is_empty());
+        ours.map(|(file, _)| file.clone()).collect()
     }
 
     /// Brings what changed to the disk; nothing is written when nothing did.
-    pub(super) fn save(&mut self) -> io::Result<()> {
-        if self.entries == self.on_disk {
+    pub(super) fn save(&self) -> io::Result<()> {
+        let mut book = self.book();
+        if book.entries == book.on_disk {
             return Ok(());
         }
-        private_file::replace(&self.path, &serde_json::to_vec(&self.entries)?)?;
-        self.on_disk = self.entries.clone();
+        let entries = &book.entries;
+        private_file::replace_by(&book.path, |file| Ok(serde_json::to_writer(file, entries)?))?;
+        book.on_disk = book.entries.clone();
         Ok(())
     }
 }
@@ -113,7 +125,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("targets.json");
         private_file::replace(&path, b"{\"/a\":").unwrap();
-        let mut ledger = Ledger::load(dir.path()).unwrap();
+        let ledger = Ledger::load(dir.path()).unwrap();
         assert!(!path.exists() && dir.path().join("targets.json.damaged").exists());
         let key = crate::trust::Signer::from_seed(&[1; 32]).public();
         let entry = Entry::new(Owned::default(), [&key].into_iter());

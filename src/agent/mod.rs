@@ -7,16 +7,29 @@
 mod bulletin;
 mod control;
 mod cycle;
+mod desk;
+mod device;
+mod drift;
 mod heartbeat;
 mod holder;
+mod index;
 mod job;
 mod ledger;
+mod own_file;
+mod preview;
 mod prover;
+mod removed;
+mod seal;
+mod sessions;
+mod sshd_keeper;
 mod status;
 mod target;
+mod turns;
+mod waits;
 
 pub use control::{Answer, AskError, Request, ask};
 pub use holder::Outcome;
+pub use sshd_keeper::sshd_lines;
 
 use crate::client::ClientError;
 use crate::config::{AgentConfig, Faults};
@@ -24,14 +37,17 @@ use crate::sources::{self, Nudge, Running};
 use crate::sync::{Code, Finding};
 use crate::sys::lock::{Lock, LockError};
 use crate::sys::signals::Signal;
-use crate::sys::{clock, systemd, watch};
-use control::Asked;
+use crate::sys::watch::{self, Watch};
+use crate::sys::{clock, private_file, systemd};
+use desk::Desk;
 use holder::Holder;
+use sessions::Sessions;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::Instant;
+use waits::{changed, wait_for, wake_at};
 
 /// A burst of changes to a watched file is one.
 const QUIET: Duration = Duration::from_millis(50);
@@ -39,8 +55,6 @@ const MOST: Duration = Duration::from_millis(500);
 /// Editors write a configuration in several steps.
 const CONFIG_QUIET: Duration = Duration::from_millis(500);
 const CONFIG_MOST: Duration = Duration::from_secs(5);
-/// Somebody else's rewriting of a file wakes us no more often than this.
-const DRIFT_APART: Duration = Duration::from_secs(1);
 /// Files that cannot be watched are looked at this often.
 const UNWATCHED: Duration = Duration::from_secs(60);
 /// How long a sync waits for its sources.
@@ -74,6 +88,9 @@ pub enum AgentError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Something of ours is left, in words.
+    #[error("{0}")]
+    NotSealed(String),
 }
 
 /// Where an agent's configuration comes from, again at every reload.
@@ -107,13 +124,16 @@ pub async fn run(
                 systemd::stopping();
                 // Nothing may speak after the last word: it would be taken for a sign of life.
                 agent.beats.shutdown().await;
+                agent.holder.settle().await;
+                agent.holder.sessions.close().await;
                 agent.holder.last_word().await;
                 return Ok(());
             }
             End::Reload(new) => *new,
         };
         // The old one's lock and queries go first: the new one wants the same.
-        let (agent, lock) = begun;
+        let (mut agent, lock) = begun;
+        agent.holder.sessions.close().await;
         desk = Some(agent.into_desk());
         drop(lock);
         begun = match begin(&new, &run, &mut desk).await {
@@ -150,8 +170,10 @@ fn refusal(text: String) -> Finding {
 pub async fn once(config: &AgentConfig) -> Result<Outcome, AgentError> {
     let _lock = lock(config)?;
     let mut agent = Agent::start(config, &sources::new_run(), &mut None).await?;
+    agent.holder.sessions.close().await;
     agent.ask_sources().await;
     agent.holder.turn().await;
+    agent.holder.settle().await;
     agent.holder.prove_all().await;
     Ok(agent.holder.report_once().await)
 }
@@ -167,11 +189,32 @@ pub async fn unmanage(config: &AgentConfig) -> Result<Outcome, AgentError> {
     Ok(holder.outcome())
 }
 
+/// [`unmanage`], and drops all that is kept of this machine; for when no agent runs.
+///
+/// # Errors
+/// [`AgentError`]; `NotSealed` where a file could not be put back, or the state not be dropped.
+pub async fn seal(config: &AgentConfig) -> Result<Outcome, AgentError> {
+    let lock = lock(config)?;
+    let mut holder = Holder::load(config)?;
+    holder.seal().await.map_err(AgentError::NotSealed)?;
+    lock.remove(&config.state_dir)
+        .map_err(|source| AgentError::State {
+            path: config.state_dir.clone(),
+            source,
+        })?;
+    Ok(holder.outcome())
+}
+
 fn lock(config: &AgentConfig) -> Result<Lock, AgentError> {
-    Lock::try_take(&config.state_dir).map_err(|source| AgentError::Locked {
+    let lock = Lock::try_take(&config.state_dir).map_err(|source| AgentError::Locked {
         state_dir: config.state_dir.clone(),
         source,
-    })
+    })?;
+    // The directory is ours alone from here on: what lies about in it is a dead run's.
+    if let Err(fault) = private_file::sweep(&config.state_dir) {
+        tracing::debug!(%fault, "leftovers in the state directory");
+    }
+    Ok(lock)
 }
 
 struct Agent {
@@ -183,44 +226,6 @@ struct Agent {
     sources_answered: mpsc::Sender<oneshot::Sender<Answer>>,
     /// Heartbeats; they end with the agent.
     beats: JoinSet<()>,
-}
-
-/// Where people ask. It stays open over a reload: nobody's question is lost.
-struct Desk {
-    socket: PathBuf,
-    unprivileged: bool,
-    control: Option<control::Control>,
-    requests: mpsc::Receiver<Asked>,
-}
-
-impl Desk {
-    async fn open(config: &AgentConfig, before: Option<Self>) -> Self {
-        let (socket, unprivileged) = (&config.control_socket, config.unprivileged);
-        if let Some(before) = before {
-            let same = before.socket == *socket && before.unprivileged == unprivileged;
-            if same && before.control.is_some() {
-                return before;
-            }
-            if let Some(control) = before.control {
-                control.close().await;
-            }
-        }
-        let (ask, requests) = mpsc::channel(16);
-        let control = match control::start(socket, unprivileged, ask).await {
-            Ok(control) => Some(control),
-            Err(fault) => {
-                // Keys matter more than being asked about them.
-                tracing::error!(path = %socket.display(), %fault, "no control socket");
-                None
-            }
-        };
-        Self {
-            socket: socket.clone(),
-            unprivileged,
-            control,
-            requests,
-        }
-    }
 }
 
 enum End {
@@ -249,10 +254,16 @@ impl Agent {
         }
         let (sources_answered, synced) = mpsc::channel(16);
         let mut beats = JoinSet::new();
-        for session in holder.sources.iter().filter_map(|s| s.session.clone()) {
-            beats.spawn(heartbeat::beat(session, holder.watch(), config.heartbeat));
+        holder.sessions = Sessions::start(config).await;
+        for (source, running) in config.sources.iter().zip(&holder.sources) {
+            if let Some(session) = running.session.clone() {
+                let feed = holder.sessions.feed(&source.name, &config.sshd.host_keys);
+                let beat = heartbeat::beat(session, holder.watch(), feed, config.heartbeat);
+                beats.spawn(beat);
+            }
         }
-        let desk = Desk::open(config, desk.take()).await;
+        let mut desk = Desk::open(config, desk.take()).await;
+        holder.turns = std::mem::take(&mut desk.turns);
         // What the run before held is in force at once, whoever can be reached now.
         nudge.nudge();
         Ok(Self {
@@ -273,15 +284,25 @@ impl Agent {
         load: Load<'_>,
         wishes: &mut mpsc::Receiver<Signal>,
     ) -> End {
-        let mut drift = watch::watch(self.holder.files(), QUIET, MOST).ok();
-        let mut edited =
-            file.and_then(|file| watch::watch(vec![file], CONFIG_QUIET, CONFIG_MOST).ok());
+        let mut drift = self.watch().await;
+        let mut edited = match file {
+            Some(file) => watch::watch(vec![file], CONFIG_QUIET, CONFIG_MOST)
+                .await
+                .ok(),
+            None => None,
+        };
         let mut reload = false;
+        // Those who asked for a sync, until every turn has ended or is known to be stuck.
+        let mut waiting = Vec::new();
         let watchdog = systemd::watchdog_interval().map(|interval| interval / 2);
         let mut pet = Instant::now();
         loop {
             if watchdog.is_some() && pet <= Instant::now() {
-                systemd::watchdog();
+                if self.holder.sources.iter().all(Running::is_alive) {
+                    systemd::watchdog();
+                } else {
+                    tracing::error!("a source has ended; the watchdog is left to end the rest");
+                }
                 pet = Instant::now() + watchdog.unwrap_or(MOST);
             }
             if std::mem::take(&mut reload) {
@@ -296,7 +317,7 @@ impl Agent {
                     }
                 }
             }
-            if drift.is_none() {
+            if drift.as_ref().is_none_or(Watch::is_stuck) {
                 // Where inotify cannot be had (a container's share of it may be used up), files
                 // are looked at by the clock.
                 self.holder.look_soon(UNWATCHED);
@@ -309,26 +330,40 @@ impl Agent {
                     Some(Signal::SyncNow) => drop(self.ask()),
                 },
                 () = self.nudge.nudged() => self.holder.turn().await,
-                () = changed(&mut drift) => self.holder.look_soon(DRIFT_APART),
+                () = changed(&mut drift) => self.holder.file_changed(),
                 () = changed(&mut edited) => reload = true,
                 Some(asked) = self.desk.requests.recv() => self.request(asked).await,
                 Some(answer) = self.synced.recv() => {
+                    self.holder.wake();
                     self.holder.turn().await;
-                    self.answer(answer);
+                    waiting.push(answer);
                 }
+                ended = self.holder.turns.ended() => self.holder.late_turn_ended(ended),
                 proved = self.holder.prover.done() => self.holder.proved(proved),
+                () = self.holder.sessions.changed() => self.holder.publish(),
+                kept = self.holder.keeper.done() => self.holder.kept(kept),
                 () = wake_at(due) => self.holder.due_now().await,
                 () = wake_at(watchdog.map(|_| pet)) => {}
             }
             if self.holder.take_moved() || drift.is_none() {
-                drift = watch::watch(self.holder.files(), QUIET, MOST).ok();
+                drift = self.watch().await;
+            }
+            if self.holder.turns.due().is_none() {
+                waiting.drain(..).for_each(|answer| self.answer(answer));
             }
             self.holder.ask_sshd();
         }
     }
 
-    /// Ends everything but the desk.
-    fn into_desk(self) -> Desk {
+    async fn watch(&self) -> Option<Watch> {
+        watch::watch(self.holder.files(), QUIET, MOST).await.ok()
+    }
+
+    /// Ends everything but the desk and turns under way, which write nothing any more: what they
+    /// know is the old configuration.
+    fn into_desk(mut self) -> Desk {
+        self.desk.turns = std::mem::take(&mut self.holder.turns);
+        self.desk.turns.overtake();
         self.desk
     }
 
@@ -341,56 +376,9 @@ impl Agent {
         wait_for(self.ask()).await;
     }
 
-    async fn request(&mut self, asked: Asked) {
-        let Asked { request, answer } = asked;
-        match request {
-            Request::Status => {}
-            Request::Sync if self.holder.may_sync() => {
-                let (heard, answered) = (self.ask(), self.sources_answered.clone());
-                tokio::spawn(async move {
-                    wait_for(heard).await;
-                    // An agent that is gone closes the asker's channel.
-                    let _ = answered.send(answer).await;
-                });
-                return;
-            }
-            Request::Sync => {
-                let text = "a sync was asked for less than a second ago; ask again".to_owned();
-                let _ = answer.send(Answer::Refused(text));
-                return;
-            }
-            Request::Unmanage => self.holder.unmanage().await,
-        }
-        self.answer(answer);
-    }
-
     fn answer(&self, answer: oneshot::Sender<Answer>) {
         let status = Box::new(self.holder.status());
         // The asker may have gone; the answer then has no reader.
         let _ = answer.send(Answer::Status(status));
-    }
-}
-
-async fn wait_for(heard: Vec<oneshot::Receiver<()>>) {
-    let all = async {
-        for one in heard {
-            // A closed channel means that the source has just been asked by somebody else.
-            let _ = one.await;
-        }
-    };
-    let _ = timeout(SYNC_WITHIN, all).await;
-}
-
-async fn changed(watched: &mut Option<watch::Watch>) {
-    match watched {
-        Some(watched) => watched.changed().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn wake_at(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }

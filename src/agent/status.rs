@@ -29,6 +29,7 @@ pub(super) fn status(
         state,
         sources: sources.iter().map(|state| source(state)).collect(),
         targets: targets.iter().map(target).collect(),
+        sessions: Vec::new(),
         conditions: conditions
             .standing()
             .iter()
@@ -53,16 +54,21 @@ fn source(source: &SourceState) -> SourceStatus {
     SourceStatus {
         name: source.name.clone(),
         kind: source.kind,
-        state: match (list, source.live) {
-            (None, _) => WireState::Unknown,
-            (Some(_), true) => WireState::Live,
-            (Some(_), false) => WireState::Held,
-        },
+        state: source_state(source),
         revision: source.revision,
         keys: list.map_or(0, |list| list.accepted.len()),
         rejected: list.map_or(Vec::new(), |list| rejected(&list.rejected)),
         last_success: source.last_success,
         last_error: source.last_error.clone(),
+    }
+}
+
+/// How a source is, in wire's words.
+pub(super) fn source_state(source: &SourceState) -> WireState {
+    match (&source.list, source.live) {
+        (None, _) => WireState::Unknown,
+        (Some(_), true) => WireState::Live,
+        (Some(_), false) => WireState::Held,
     }
 }
 
@@ -72,9 +78,10 @@ fn target(target: &Target) -> TargetStatus {
     TargetStatus {
         user: target.settings.user.clone(),
         path: target.path.display().to_string(),
-        method: "block".to_owned(),
+        method: target.settings.method.as_str().to_owned(),
         managed: settled.map_or(Vec::new(), |settled| words(&settled.managed)),
         foreign: settled.map_or(0, |settled| settled.foreign),
+        foreign_keys: settled.map_or(Vec::new(), |settled| words(&settled.foreign_keys)),
         revision: target.revision,
         applied_at: target.applied_at,
         digest: settled.map(|settled| settled.digest.clone()),
@@ -90,7 +97,7 @@ fn target(target: &Target) -> TargetStatus {
                 .chain(proof.not_accepted.iter().map(|key| (key, "not-accepted")))
                 .map(|(key, why)| UnknownProof {
                     fingerprint: key.to_string(),
-                    why: why.to_owned(),
+                    why: why.into(),
                 })
                 .collect(),
             at: proof.at,

@@ -1,24 +1,28 @@
 //! One target while the agent runs: what it holds, what sshd said of it, what is still to be asked.
 
+mod findings;
+mod gone;
+mod place;
+
+use super::drift::Drifts;
 use super::job::Job;
 use super::ledger::Entry;
 use crate::config;
-use crate::keys::{Fingerprint, PublicKey};
+use crate::keys::{Fingerprint, KeyList, PublicKey};
 use crate::sinks::Carry;
 use crate::sinks::proof::{Asked, Outcome};
-use crate::sync::{Code, Finding, Settled, TargetReport, WantedKey};
-use crate::sys::dir::Owner;
-use crate::sys::{clock, users};
+use crate::sync::{Code, Finding, Settled, TargetReport, Trace, Wanted};
+use crate::sys::clock;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::time::Instant;
 
 /// Most keys of one user that sshd is asked about; a longer list is asked about in part.
 const MAX_ASKED: usize = 256;
 /// Why sshd has no word on the others.
 const TOO_MANY: &str = "too-many-keys";
-/// Most keys that one condition names.
-const MAX_NAMED: usize = 16;
 /// Most refused keys that status goes on naming.
 const MAX_REFUSED: usize = 64;
 
@@ -28,6 +32,8 @@ pub(super) struct Target {
     pub(super) settings: config::Target,
     /// The file, once its user is known.
     pub(super) path: PathBuf,
+    /// Whose it is, once its user is known.
+    uid: Option<u32>,
     pub(super) settled: Option<Settled>,
     pub(super) revision: Option<u64>,
     pub(super) applied_at: Option<Timestamp>,
@@ -38,6 +44,11 @@ pub(super) struct Target {
     pub(super) carry: Carry,
     /// The last turn ended before the file read as it ought to.
     pub(super) stopped: bool,
+    /// What of ours the last turn left in the file.
+    left: Option<Trace>,
+    drifts: Drifts,
+    /// The lists that the last turn went by.
+    lists: Vec<Option<Arc<KeyList>>>,
     wanted: BTreeMap<Fingerprint, Asked>,
     /// Keys that were taken out: sshd is to refuse them.
     gone: BTreeMap<Fingerprint, PublicKey>,
@@ -76,6 +87,7 @@ impl Target {
         Self {
             path: settings.path.to_string().into(),
             settings,
+            uid: None,
             settled: None,
             revision: None,
             applied_at: None,
@@ -84,6 +96,9 @@ impl Target {
             findings: Vec::new(),
             carry: Carry::default(),
             stopped: false,
+            left: None,
+            drifts: Drifts::default(),
+            lists: Vec::new(),
             wanted: BTreeMap::new(),
             gone: gone
                 .into_iter()
@@ -94,24 +109,11 @@ impl Target {
         }
     }
 
-    /// Finds the user and his file as they are now; a user may come, move and go.
-    pub(super) fn find(&mut self) -> Result<(PathBuf, Owner), Finding> {
-        let name = &self.settings.user;
-        let finding = |text: String| Finding::new(Code::UserMissing, name, text);
-        let user = users::lookup(name)
-            .map_err(|fault| finding(format!("the user could not be looked up: {fault}")))?
-            .ok_or_else(|| finding(format!("there is no local user {name}")))?;
-        self.path = self.settings.path.expand(&user.home, name, user.uid);
-        let owner = Owner {
-            uid: user.uid,
-            gid: user.gid,
-        };
-        Ok((user.home, owner))
-    }
-
     /// Nothing is ours to answer for any more: lines that were put back are accepted by intent.
     pub(super) fn release(&mut self) {
         self.gone.clear();
+        self.refused.clear();
+        self.left = None;
         self.proof = Proof::default();
         if let Some(settled) = &mut self.settled {
             settled.still_held.clear();
@@ -145,10 +147,35 @@ impl Target {
         self.stopped && !self.findings.is_empty()
     }
 
-    /// Keys that were taken out and that other lines may hold.
-    pub(super) fn gone(&self) -> Vec<PublicKey> {
-        let all = self.gone.values().chain(self.refused.values());
-        all.cloned().collect()
+    /// What of ours the last turn left in the file.
+    pub(super) fn left(&self) -> Option<Trace> {
+        self.left.clone()
+    }
+
+    /// Whether a turn would only put back what somebody fights over, before its time. What a source
+    /// says anew, and the end of a key, never wait.
+    pub(super) fn rests(&self, job: &Job) -> bool {
+        let same = |(new, old): (&Option<Arc<KeyList>>, &Option<Arc<KeyList>>)| match (new, old) {
+            (Some(new), Some(old)) => Arc::ptr_eq(new, old),
+            (None, None) => true,
+            _ => false,
+        };
+        let lists = job.lists.iter().map(|(_, list)| list);
+        let ended = self.next_expiry.is_some_and(|end| end <= job.now);
+        job.lists.len() == self.lists.len()
+            && lists.zip(&self.lists).all(same)
+            && !ended
+            && self.drifts.rests(Instant::now())
+    }
+
+    /// Ends a rest.
+    pub(super) fn wake(&mut self) {
+        self.drifts.wake();
+    }
+
+    /// When something of its drifts is due.
+    pub(super) fn drift_due(&self) -> Option<Instant> {
+        self.drifts.due(Instant::now())
     }
 
     /// What the ledger is to remember of this target.
@@ -162,12 +189,19 @@ impl Target {
         self.stopped = report.trouble.is_some();
         self.rejected = report.rejected.clone();
         self.next_expiry = report.next_expiry;
-        for key in &report.removed {
-            self.gone.insert(key.fingerprint(), key.clone());
-        }
+        self.took_out(&job.owned, &report.removed);
         let Some(settled) = &report.settled else {
+            // What a turn wrote before it stopped is nobody else's doing.
+            self.left = self.left.take().filter(|_| !report.written);
+            // What could not be written is still new: it waits for no rest.
+            self.lists.clear();
             return;
         };
+        self.lists = job.lists.iter().map(|(_, list)| list.clone()).collect();
+        self.left = Some(settled.trace.clone());
+        if let Some(drift) = &report.drift {
+            self.drifts.found(drift, Instant::now(), job.now);
+        }
         if report.written || self.applied_at.is_none() {
             self.applied_at = Some(job.now);
         }
@@ -197,7 +231,7 @@ impl Target {
     }
 
     /// What sshd ought to take from here on.
-    fn wants(&mut self, all: &[WantedKey]) {
+    fn wants(&mut self, all: &[Wanted]) {
         let before = std::mem::take(&mut self.wanted);
         for key in all.iter().take(MAX_ASKED) {
             let asked = Asked {
@@ -330,56 +364,6 @@ impl Target {
             }
         }
     }
-
-    /// What an administrator should hear of this target.
-    pub(super) fn all_findings(&self) -> Vec<Finding> {
-        let mut findings = self.findings.clone();
-        let about = self.path.display().to_string();
-        let held = self.settled.iter().flat_map(|settled| &settled.still_held);
-        let mut still: BTreeMap<Fingerprint, Vec<usize>> =
-            held.map(|(key, lines)| (*key, lines.clone())).collect();
-        still.retain(|key, _| !self.proof.refused.contains(key));
-        for key in &self.proof.still_accepted {
-            still.entry(*key).or_default();
-        }
-        if !still.is_empty() {
-            let more = still.len().saturating_sub(MAX_NAMED);
-            let keys: Vec<String> = still
-                .iter()
-                .take(MAX_NAMED)
-                .map(|(key, lines)| match lines.is_empty() {
-                    true => format!("{key} (in none of its lines)"),
-                    false => format!("{key} (line {})", list(lines)),
-                })
-                .collect();
-            let mut text = format!("taken out and still accepted: {}", keys.join(", "));
-            if more > 0 {
-                text.push_str(&format!(", and {more} more"));
-            }
-            findings.push(Finding::new(Code::StillAccepted, &about, text));
-        }
-        if !self.proof.not_accepted.is_empty() {
-            let keys = self.proof.not_accepted.iter();
-            let keys: Vec<_> = keys.map(Fingerprint::to_string).collect();
-            let text = format!("in place, and refused by sshd: {}", keys.join(", "));
-            findings.push(Finding::new(Code::NotAccepted, &about, text));
-        }
-        let whys: BTreeSet<_> = self.proof.unknown.values().copied().collect();
-        if whys.contains("wrong-host") {
-            let text = "whoever answers at [verify] sshd does not have sshd's host key";
-            findings.push(Finding::new(Code::ProofWrongHost, &about, text));
-        } else if !whys.is_empty() && !whys.contains("verify-off") {
-            let whys: Vec<_> = whys.into_iter().collect();
-            let text = format!("sshd's word could not be had: {}", whys.join(", "));
-            findings.push(Finding::new(Code::ProofUnknown, &about, text));
-        }
-        findings
-    }
-}
-
-fn list(lines: &[usize]) -> String {
-    let lines: Vec<_> = lines.iter().map(usize::to_string).collect();
-    lines.join(", ")
 }
 
 #[cfg(test)]
