@@ -4,8 +4,8 @@
 //! a minute (protocol.md section 5). All of it is the tenant's words and counts for that instance.
 
 use super::rollout;
-use super::store::{Hash, KeyRow, Report, Seen};
-use crate::wire::{InstanceState, State, Status, TargetStatus};
+use super::store::{Hash, KeyRow, Report, Seen, USED_STEP};
+use crate::wire::{Device, InstanceState, Session, State, Status, TargetStatus};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,7 +32,12 @@ struct Entry {
     held: usize,
     stopped: bool,
     status: Option<Arc<Status>>,
+    device: Option<Arc<Device>>,
+    /// The device is not in the store as it is here.
+    device_new: bool,
     proved: BTreeMap<i64, u64>,
+    /// Key id to the latest use that this instance's sessions were last passed on with.
+    used: BTreeMap<i64, Timestamp>,
     written: Option<(Timestamp, bool, Arc<Status>)>,
     lifted: Option<Timestamp>,
     /// The run that said it stops. What it sent before may come in after that: it stays stopped.
@@ -48,6 +53,8 @@ pub(super) struct Sighting {
     pub(super) last_seen: Option<Timestamp>,
     /// Its last status.
     pub(super) status: Option<Arc<Status>>,
+    /// The machine that it is on.
+    pub(super) device: Option<Arc<Device>>,
     /// Key id to milliseconds from save to proof.
     pub(super) proved: BTreeMap<i64, u64>,
 }
@@ -58,10 +65,12 @@ impl Board {
         let entries = seen.into_iter().map(|seen| {
             // Written by an older sshkeyd, it may not be readable: the next heartbeat says it anew.
             let status = seen.status.and_then(|s| serde_json::from_str(&s).ok());
+            let device = seen.device.and_then(|d| serde_json::from_str(&d).ok());
             let entry = Entry {
                 heard: seen.at,
                 stopped: seen.stopped,
                 status: status.map(Arc::new),
+                device: device.map(Arc::new),
                 proved: serde_json::from_str(&seen.proved).unwrap_or_default(),
                 ..Entry::default()
             };
@@ -98,11 +107,12 @@ impl Board {
         }
     }
 
-    /// Takes in a status. Gives what is to be written, if something is.
+    /// Takes in a status, and the device where it is said. Gives what is to be written, if
+    /// something is.
     pub(super) fn report(
         &self,
         (instance, run): (i64, Hash),
-        status: Status,
+        (status, device): (Status, Option<Device>),
         stopped: bool,
         keys: &[KeyRow],
         now: Timestamp,
@@ -113,9 +123,15 @@ impl Board {
         let stopped = stopped || entry.ended == Some(run);
         entry.stopped = stopped;
         entry.ended = stopped.then_some(run);
+        let device = device.filter(|device| entry.device.as_deref() != Some(device));
+        if let Some(device) = device {
+            entry.device = Some(Arc::new(device));
+            entry.device_new = true;
+        }
         let news = match &entry.written {
             None => SignedDuration::ZERO,
             Some((_, was, _)) if *was != stopped => SignedDuration::ZERO,
+            Some(_) if entry.device_new => WRITE_NEWS,
             Some((_, _, was)) if facts(was) != facts(&status) => WRITE_NEWS,
             Some(_) => WRITE,
         };
@@ -138,13 +154,53 @@ impl Board {
             return None;
         }
         entry.written = Some((now, stopped, status.clone()));
+        let device = entry.device.clone().filter(|_| entry.device_new);
+        entry.device_new = false;
         Some(Report {
             instance,
             at: now,
             stopped,
             status: serde_json::to_string(&*status).ok()?,
+            device: device.and_then(|device| serde_json::to_string(&*device).ok()),
             proved: serde_json::to_string(&entry.proved).ok()?,
         })
+    }
+
+    /// When the account's keys were used, by what this instance says of its sessions: key id and
+    /// time, where it is news. Never later than now; text that names no key counts for nothing.
+    pub(super) fn used(
+        &self,
+        instance: i64,
+        sessions: &[Session],
+        keys: &[KeyRow],
+        now: Timestamp,
+    ) -> Vec<(i64, Timestamp)> {
+        let mut latest: HashMap<&str, Timestamp> = HashMap::new();
+        for session in sessions {
+            if let Some(fingerprint) = &session.fingerprint {
+                let at = latest.entry(fingerprint).or_insert(Timestamp::MIN);
+                *at = session.since.min(now).max(*at);
+            }
+        }
+        let of_key = |key: &KeyRow| Some((key.id, *latest.get(key.fingerprint.as_str())?));
+        let seen: BTreeMap<i64, Timestamp> = keys.iter().filter_map(of_key).collect();
+        let mut board = self.lock();
+        let entry = board.entry(instance).or_default();
+        // What is hardly later stays as it was passed on, so that small steps add up.
+        let hardly = |before: &Timestamp, at: Timestamp| at.duration_since(*before) <= USED_STEP;
+        let mut news = Vec::new();
+        let mut used = BTreeMap::new();
+        for (key, at) in seen {
+            match entry.used.get(&key) {
+                Some(before) if hardly(before, at) => used.insert(key, *before),
+                _ => {
+                    news.push((key, at));
+                    used.insert(key, at)
+                }
+            };
+        }
+        entry.used = used;
+        news
     }
 
     /// Whether this instance may lift its account's revision now; if so, not again for a minute.
@@ -167,6 +223,7 @@ impl Board {
             state: entry.map_or(InstanceState::Never, |entry| entry.state(now)),
             last_seen: entry.and_then(|e| if e.held > 0 { Some(now) } else { e.heard }),
             status: entry.and_then(|e| e.status.clone()),
+            device: entry.and_then(|e| e.device.clone()),
             proved: entry.map(|e| e.proved.clone()).unwrap_or_default(),
         }
     }
@@ -198,8 +255,13 @@ impl Entry {
 }
 
 /// What makes a status news: not the conditions' wording, not when a source last answered.
-fn facts(status: &Status) -> (State, Option<u64>, &[TargetStatus]) {
-    (status.state, revision(status), &status.targets)
+fn facts(status: &Status) -> (State, Option<u64>, &[TargetStatus], &[Session]) {
+    (
+        status.state,
+        revision(status),
+        &status.targets,
+        &status.sessions,
+    )
 }
 
 /// The revision that an instance says it holds.
@@ -241,6 +303,7 @@ mod tests {
             state,
             sources: Vec::new(),
             targets: Vec::new(),
+            sessions: Vec::new(),
             conditions: Vec::new(),
         }
     }
@@ -256,7 +319,13 @@ mod tests {
         assert_eq!(state(1_300), InstanceState::Stale);
         assert_eq!(state(1_301), InstanceState::Offline);
         assert_eq!(state(500), InstanceState::Offline);
-        board.report((1, [1; 32]), status(State::Ok), true, &[], at(2_000));
+        board.report(
+            (1, [1; 32]),
+            (status(State::Ok), None),
+            true,
+            &[],
+            at(2_000),
+        );
         assert_eq!(state(2_000), InstanceState::Offline);
         board.heard(1, at(2_001));
         assert_eq!(state(2_001), InstanceState::Live);
@@ -267,13 +336,25 @@ mod tests {
         let board = Arc::new(Board::default());
         let held = board.hold(1, [1; 32], Arc::new(|| at(5_000)));
         assert_eq!(board.look(1, true, at(90_000)).state, InstanceState::Live);
-        board.report((1, [1; 32]), status(State::Ok), true, &[], at(5_000));
+        board.report(
+            (1, [1; 32]),
+            (status(State::Ok), None),
+            true,
+            &[],
+            at(5_000),
+        );
         drop(held);
         assert_eq!(board.look(1, true, at(5_000)).state, InstanceState::Offline);
         let late = board.hold(1, [1; 32], Arc::new(|| at(5_001)));
         assert_eq!(board.look(1, true, at(5_001)).state, InstanceState::Offline);
         drop(late);
-        board.report((1, [1; 32]), status(State::Ok), false, &[], at(5_001));
+        board.report(
+            (1, [1; 32]),
+            (status(State::Ok), None),
+            false,
+            &[],
+            at(5_001),
+        );
         assert_eq!(board.look(1, true, at(5_001)).state, InstanceState::Offline);
         let _next = board.hold(1, [2; 32], Arc::new(|| at(5_002)));
         assert_eq!(board.look(1, true, at(5_002)).state, InstanceState::Live);
@@ -284,7 +365,7 @@ mod tests {
         let board = Board::default();
         let report = |state, stop, s| {
             board
-                .report((1, [1; 32]), status(state), stop, &[], at(s))
+                .report((1, [1; 32]), (status(state), None), stop, &[], at(s))
                 .is_some()
         };
         assert!(report(State::Ok, false, 100));

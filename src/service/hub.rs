@@ -13,6 +13,9 @@ use tokio::sync::{Notify, watch};
 /// How soon a change by another process on the same database is noticed.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// How often orders are looked at when nobody answers.
+const SETTLE: Duration = Duration::from_secs(60);
+
 /// What changed about an account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Mark {
@@ -32,6 +35,7 @@ struct Bells {
 pub(super) struct Hub {
     accounts: Mutex<HashMap<i64, Bells>>,
     first: Notify,
+    answers: Notify,
 }
 
 impl Hub {
@@ -76,6 +80,20 @@ impl Hub {
     pub(super) fn reported(&self, account: i64) {
         if let Some(bells) = self.lock().get(&account) {
             bells.reports.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Has orders settled soon: an instance has answered one.
+    pub(super) fn answered(&self) {
+        self.answers.notify_one();
+    }
+
+    /// Returns a second after an order was answered, so that a fleet that answers all at once is
+    /// looked at once, and else after a minute: an instance may also fall silent.
+    pub(super) async fn answers(&self) {
+        let answered = self.answers.notified();
+        if tokio::time::timeout(SETTLE, answered).await.is_ok() {
+            tokio::time::sleep(SWEEP).await;
         }
     }
 

@@ -27,6 +27,7 @@ pub use accounts::{AccountError, NewAccount};
 
 use crate::config::{ServerConfig, TlsFiles};
 use crate::sys::clock;
+use crate::wire::InstanceState;
 use board::Board;
 use holds::Holds;
 use hub::Hub;
@@ -98,6 +99,26 @@ impl Service {
     fn now(&self) -> Timestamp {
         (self.clock)()
     }
+
+    /// Lets orders leave their lists once they have done their work; never returns.
+    async fn settle(&self) {
+        loop {
+            self.hub.answers().await;
+            if let Err(error) = self.settle_orders().await {
+                tracing::debug!(%error, "orders");
+            }
+        }
+    }
+
+    /// The same, once. An instance that is stale may still be there: it is waited for.
+    async fn settle_orders(&self) -> Result<(), StoreError> {
+        let (board, now) = (self.board.clone(), self.now());
+        let is_live = move |instance| {
+            let state = board.look(instance, true, now).state;
+            matches!(state, InstanceState::Live | InstanceState::Stale)
+        };
+        self.store.settle_orders(is_live, now).await
+    }
 }
 
 /// Serves until `shutdown` is done: then takes no more, ends held queries at once, and gives what
@@ -117,10 +138,11 @@ pub async fn serve(
     }
     let tls = tls.map(tls::Reloading::load).transpose()?;
     tracing::info!(%address, tls = tls.is_some(), "serving");
-    let sweeper = service.clone();
+    let (sweeper, settler) = (service.clone(), service.clone());
     tokio::select! {
         () = listen::run(service, listener, tls, shutdown) => {}
         () = async { sweeper.hub.sweep(&sweeper.store).await } => {}
+        () = settler.settle() => {}
     }
     tracing::info!(%address, "stopped");
     Ok(())

@@ -1,9 +1,11 @@
-//! How far a key has come on an instance, by that instance's last status. Pure.
+//! How far a key has come on an instance, or how far its deletion has, by that instance's last
+//! status and its answers to orders. Pure.
 
-use super::board::Sighting;
-use super::store::{InstanceRow, KeyRow};
+use super::board::{self, Sighting};
+use super::store::{InstanceRow, KeyRow, OrderRow, ResultRow};
 use crate::wire::{
-    InstanceState, Rollout, RolloutCounts, RolloutInstance, RolloutState, Status, TargetStatus,
+    InstanceState, Rollout, RolloutCounts, RolloutEnd, RolloutInstance, RolloutOrder, RolloutState,
+    Status, TargetStatus,
 };
 
 /// Whether sshd took the key on a target that has the list with the key's last change.
@@ -14,22 +16,22 @@ pub(super) fn is_proved(key: &KeyRow, status: &Status) -> bool {
         target.revision.is_some()
             && proof.is_some_and(|proof| proof.accepted.contains(&key.fingerprint))
     };
-    let mut holding = status.targets.iter().filter(|t| holds(key, t)).peekable();
+    let mut holding = status
+        .targets
+        .iter()
+        .filter(|target| holds(&key.fingerprint, target))
+        .peekable();
     holding.peek().is_some() && holding.all(proved) && !status.targets.iter().any(late)
 }
 
 /// Whether the key stands in the target's file. A long status names a key once only: where sshd's
 /// word on it stands, or else among the managed ones.
-fn holds(key: &KeyRow, target: &TargetStatus) -> bool {
+fn holds(key: &String, target: &TargetStatus) -> bool {
     let asked = target.proof.as_ref().is_some_and(|proof| {
         let unknown = proof.unknown.iter().map(|unknown| &unknown.fingerprint);
-        proof
-            .accepted
-            .iter()
-            .chain(unknown)
-            .any(|k| *k == key.fingerprint)
+        proof.accepted.iter().chain(unknown).any(|k| k == key)
     });
-    asked || target.managed.contains(&key.fingerprint)
+    asked || target.managed.contains(key)
 }
 
 /// What is said of a key that stands in the file and that sshd does not take all the same.
@@ -46,14 +48,14 @@ fn standing(key: &KeyRow, status: Option<&Status>) -> (RolloutState, Option<Stri
     let mut managed = status
         .targets
         .iter()
-        .filter(|target| holds(key, target))
+        .filter(|target| holds(&key.fingerprint, target))
         .peekable();
     if managed.peek().is_some() {
         let proofs = managed.flat_map(|target| &target.proof);
         let why = proofs
             .flat_map(|proof| &proof.unknown)
             .find(|unknown| unknown.fingerprint == key.fingerprint)
-            .map(|unknown| unknown.why.clone());
+            .map(|unknown| unknown.why.to_string());
         return match why.as_deref() {
             Some("not-accepted") => (RolloutState::Refused, Some(REFUSED_BY_SSHD.to_owned())),
             _ => (RolloutState::Written, why),
@@ -69,13 +71,62 @@ fn standing(key: &KeyRow, status: Option<&Status>) -> (RolloutState, Option<Stri
     (RolloutState::Wanted, None)
 }
 
+/// What is said of a deleted key that sshd takes all the same.
+const STILL_TAKEN: &str = "sshd takes it all the same; see the instance's conditions";
+
+/// Where a deleted key stands: written while it is still there, refused once the list without it
+/// is in force.
+fn standing_deleted(order: &OrderRow, status: Option<&Status>) -> (RolloutState, Option<String>) {
+    let Some(status) = status else {
+        return (RolloutState::Wanted, None);
+    };
+    let key = &order.fingerprint;
+    let proofs = || status.targets.iter().flat_map(|target| &target.proof);
+    if proofs().any(|proof| proof.still_accepted.contains(key)) {
+        return (RolloutState::Written, Some(STILL_TAKEN.to_owned()));
+    }
+    if status.targets.iter().any(|target| holds(key, target)) {
+        return (RolloutState::Written, None);
+    }
+    let in_force = |target: &TargetStatus| target.revision.is_none_or(|r| r >= order.revision);
+    if board::revision(status) < Some(order.revision) || !status.targets.iter().all(in_force) {
+        return (RolloutState::Wanted, None);
+    }
+    let why = match proofs().any(|proof| proof.refused.contains(key)) {
+        true => "deleted; sshd refuses it",
+        false => "deleted",
+    };
+    (RolloutState::Refused, Some(why.to_owned()))
+}
+
+/// What a picture is of.
+pub(super) enum Subject {
+    /// A key of the account.
+    Key(KeyRow),
+    /// One that was deleted with its sessions, and what instances say of the order.
+    Deleted(OrderRow, Vec<ResultRow>),
+}
+
 /// The whole picture of one key.
-pub(super) fn picture(key: &KeyRow, instances: Vec<(InstanceRow, Sighting)>) -> Rollout {
+pub(super) fn picture(subject: &Subject, instances: Vec<(InstanceRow, Sighting)>) -> Rollout {
+    let (id, fingerprint, revision, order) = match subject {
+        Subject::Key(key) => (key.id, &key.fingerprint, key.revision, None),
+        Subject::Deleted(order, _) => (
+            order.key,
+            &order.fingerprint,
+            order.revision,
+            Some(shown(order)),
+        ),
+    };
     let mut counts = RolloutCounts::default();
     let instances = instances
         .into_iter()
         .map(|(row, sighting)| {
-            let (state, why) = standing(key, sighting.status.as_deref());
+            let status = sighting.status.as_deref();
+            let (state, why) = match subject {
+                Subject::Key(key) => standing(key, status),
+                Subject::Deleted(order, _) => standing_deleted(order, status),
+            };
             let live = sighting.state == InstanceState::Live;
             counts.total += 1;
             let count = match state {
@@ -96,19 +147,45 @@ pub(super) fn picture(key: &KeyRow, instances: Vec<(InstanceRow, Sighting)>) -> 
                 offline_since: sighting.last_seen.filter(|_| !live),
                 proved_after_ms: sighting
                     .proved
-                    .get(&key.id)
+                    .get(&id)
                     .copied()
                     .filter(|_| state == RolloutState::Proved),
+                end_sessions: answered(subject, row.id),
             }
         })
         .collect();
     Rollout {
-        id: key.id,
-        fingerprint: key.fingerprint.clone(),
-        revision: key.revision,
+        id,
+        fingerprint: fingerprint.clone(),
+        revision,
         counts,
+        end_sessions: order,
         instances,
     }
+}
+
+fn shown(order: &OrderRow) -> RolloutOrder {
+    RolloutOrder {
+        id: order.id,
+        asked_at: order.asked_at,
+        until: order.until,
+        open: order.open,
+    }
+}
+
+/// What this instance says of the order.
+fn answered(subject: &Subject, instance: i64) -> Option<RolloutEnd> {
+    let Subject::Deleted(_, results) = subject else {
+        return None;
+    };
+    let at = results.binary_search_by_key(&instance, |result| result.instance);
+    let result = results.get(at.ok()?)?;
+    Some(RolloutEnd {
+        outcome: result.outcome,
+        ended: result.ended,
+        left: result.left,
+        at: result.at,
+    })
 }
 
 #[cfg(test)]
@@ -127,6 +204,7 @@ mod tests {
             created_at: Timestamp::UNIX_EPOCH,
             expires_at: None,
             revision: 42,
+            last_used_at: None,
         }
     }
 
@@ -181,6 +259,38 @@ mod tests {
         both.targets[1].managed.clear();
         both.targets[1].revision = Some(41);
         assert!(!is_proved(&key(), &both));
+    }
+
+    #[test]
+    fn a_deleted_key_is_refused_only_by_the_list_without_it() {
+        let order = OrderRow {
+            id: 1,
+            key: 7,
+            fingerprint: "SHA256:a".to_owned(),
+            revision: 42,
+            asked_at: Timestamp::UNIX_EPOCH,
+            until: Timestamp::MAX,
+            open: true,
+        };
+        let said = |target| {
+            let (state, why) = standing_deleted(&order, Some(&status(target, json!([]))));
+            (state, why.unwrap_or_default())
+        };
+        let refused = |why: &str| (RolloutState::Refused, why.to_owned());
+        assert_eq!(said(json!({})), refused("deleted"));
+        let proof = json!({"refused": ["SHA256:a"], "at": null});
+        assert_eq!(
+            said(json!({"proof": proof})),
+            refused("deleted; sshd refuses it")
+        );
+        let proof = json!({"still_accepted": ["SHA256:a"], "at": null});
+        let taken = (RolloutState::Written, STILL_TAKEN.to_owned());
+        assert_eq!(said(json!({"proof": proof})), taken);
+        let there = said(json!({"managed": ["SHA256:a"], "revision": 41}));
+        assert_eq!(there, (RolloutState::Written, String::new()));
+        let late = said(json!({"revision": 41}));
+        assert_eq!(late, (RolloutState::Wanted, String::new()));
+        assert_eq!(standing_deleted(&order, None).0, RolloutState::Wanted);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use super::store::{Keys, Removal, Store, StoreError};
 use crate::trust::Signer;
-use crate::wire::{NAMESPACE, Payload, Removed, SignedSnapshot, SnapshotKey};
+use crate::wire::{EndSessions, NAMESPACE, Payload, Removed, Revoked, SignedSnapshot, SnapshotKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -138,10 +138,30 @@ impl Snapshots {
                     saved_at: key.created_at,
                 })
                 .collect(),
+            revoked: keys
+                .revoked
+                .iter()
+                .map(|(fingerprint, at)| Revoked {
+                    fingerprint: fingerprint.clone(),
+                    at: *at,
+                })
+                .collect(),
+            end_sessions: keys
+                .orders
+                .iter()
+                .map(|order| EndSessions {
+                    id: order.id,
+                    fingerprint: Some(order.fingerprint.clone()),
+                    serial: None,
+                    key_id: None,
+                    asked_at: order.asked_at,
+                    until: order.until,
+                })
+                .collect(),
             signers: vec![self.public.clone()],
             removed: last_word.map(|(_, removal)| Removed {
                 take_keys: removal.take_keys,
-                end_sessions: false,
+                end_sessions: removal.end_sessions,
             }),
         };
         let payload = json(&payload);

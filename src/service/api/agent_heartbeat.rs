@@ -3,18 +3,23 @@
 use super::super::Service;
 use super::super::auth::Agent;
 use super::super::board::{self, HEARTBEAT};
+use super::super::store::AgentSession;
 use super::super::words;
 use super::ApiError;
 use super::extract::{Json, parse};
-use crate::wire::{HeartbeatAnswer, HeartbeatRequest};
+use crate::wire::{HeartbeatAnswer, HeartbeatRequest, OrderResult};
 use axum::extract::State;
+use jiff::Timestamp;
 use serde_json::Value;
 
 /// Bytes of a heartbeat.
 const LIMIT: usize = 64 * 1024;
 
-/// Conditions that are kept.
+/// Conditions, sessions, host keys of the device, and answers to orders that are taken.
 const CONDITIONS: usize = 64;
+const SESSIONS: usize = 200;
+const HOST_KEYS: usize = 16;
+const ORDERS: usize = 256;
 
 /// How far above now a revision may be that lifts the account: what a service with a clock that is
 /// wrong may have given out, and no more.
@@ -31,8 +36,15 @@ pub(super) async fn take(
         run,
         mut status,
         stopping,
+        mut device,
+        mut orders,
     } = parse(serde_json::from_value(body))?;
     status.conditions.truncate(CONDITIONS);
+    status.sessions.truncate(SESSIONS);
+    orders.truncate(ORDERS);
+    if let Some(device) = &mut device {
+        device.host_keys.truncate(HOST_KEYS);
+    }
     // Which instance this is, its session says: it must not pass for another in a listing.
     status.instance = Some(agent.instance);
     let run = service.take_run(&agent, &run).await?;
@@ -49,6 +61,7 @@ pub(super) async fn take(
         tracing::debug!(account, instance, claimed, revision, "account lifted");
     }
 
+    answered(&service, &agent, orders, now).await?;
     if stopping && agent.removal.is_some_and(|removal| removal.told) {
         service.store.end_removal(agent.instance).await?;
         service.board.forget(agent.instance);
@@ -59,10 +72,14 @@ pub(super) async fn take(
             .current(&service.store, agent.account, revision, now)
             .await?;
         let keys = &signed.keys.keys;
-        let report = service
-            .board
-            .report((agent.instance, run), status, stopping, keys, now);
+        let board = &service.board;
+        let used = board.used(agent.instance, &status.sessions, keys, now);
+        let said = (status, device);
+        let report = board.report((agent.instance, run), said, stopping, keys, now);
         service.hub.reported(agent.account);
+        if !used.is_empty() {
+            service.store.used_keys(agent.account, used).await?;
+        }
         if let Some(report) = report {
             service.store.report(report).await?;
         }
@@ -71,4 +88,40 @@ pub(super) async fn take(
         next_in: u64::from(HEARTBEAT),
         revision,
     }))
+}
+
+/// Keeps what the instance says of orders: of its own account, each once.
+async fn answered(
+    service: &Service,
+    agent: &AgentSession,
+    orders: Vec<OrderResult>,
+    now: Timestamp,
+) -> Result<(), ApiError> {
+    if orders.is_empty() {
+        return Ok(());
+    }
+    let (account, instance) = (agent.account, agent.instance);
+    let store = &service.store;
+    let new = store.answer_orders(account, instance, orders, now).await?;
+    for result in &new {
+        let OrderResult {
+            id,
+            outcome,
+            ended,
+            left,
+        } = result;
+        tracing::info!(
+            account,
+            instance,
+            order = id,
+            ?outcome,
+            ended,
+            left,
+            "sessions ended"
+        );
+    }
+    if !new.is_empty() {
+        service.hub.answered();
+    }
+    Ok(())
 }

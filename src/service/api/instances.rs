@@ -17,8 +17,8 @@ use serde::Deserialize;
 /// How long an enrolment token is good.
 const TOKEN_LIFE: SignedDuration = SignedDuration::from_hours(24);
 
-/// Instances of a page, and bytes of their statuses: the page that goes over ends. The whole page,
-/// with the last status and all labels, stays within the 4 MiB that callers read.
+/// Instances of a page, and bytes of what is said of them: the page that goes over ends. The whole
+/// page, with the last status, stays within the 4 MiB that callers read.
 const PAGE: usize = 1_000;
 const PAGE_BYTES: usize = 2 * 1024 * 1024;
 
@@ -45,9 +45,7 @@ pub(super) async fn list(
     let mut bytes = 0;
     for row in rows {
         let shown = shown(&service, row, now);
-        bytes += shown.status.as_ref().map_or(0, |status| {
-            serde_json::to_vec(status).map_or(0, |json| json.len())
-        });
+        bytes += serde_json::to_vec(&shown).map_or(0, |json| json.len());
         page.items.push(shown);
         if (page.items.len() >= PAGE || bytes >= PAGE_BYTES) && page.items.len() < count {
             page.next = page.items.last().map(|last| last.id.to_string());
@@ -113,11 +111,13 @@ pub(super) async fn create(
     ))
 }
 
-/// `?take_keys=true|false`.
+/// `?take_keys=true|false&end_sessions=true|false`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Removing {
     #[serde(default)]
     take_keys: bool,
+    #[serde(default)]
+    end_sessions: bool,
 }
 
 /// Begins the removal of an instance (protocol.md section 1).
@@ -128,10 +128,13 @@ pub(super) async fn remove(
     Params(removing): Params<Removing>,
 ) -> Result<StatusCode, ApiError> {
     let id = id(&instance)?;
-    let take_keys = removing.take_keys;
+    let Removing {
+        take_keys,
+        end_sessions,
+    } = removing;
     let found = service
         .store
-        .remove_instance(owner.account, id, take_keys, service.now())
+        .remove_instance(owner.account, id, (take_keys, end_sessions), service.now())
         .await?;
     if !found {
         return Err(none());
@@ -141,6 +144,7 @@ pub(super) async fn remove(
         account = owner.account,
         instance = id,
         take_keys,
+        end_sessions,
         "instance removing"
     );
     Ok(StatusCode::NO_CONTENT)
@@ -169,6 +173,7 @@ fn shown(service: &Service, row: InstanceRow, now: Timestamp) -> Instance {
         created_at: row.created_at,
         last_seen: sighting.last_seen,
         hostname: row.hostname,
+        device: sighting.device.map(|device| (*device).clone()),
         revision: status.as_ref().and_then(board::revision),
         status,
     }

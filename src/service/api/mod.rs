@@ -43,6 +43,7 @@ pub(super) fn router(service: Service) -> Router {
             "/v1/ssh-keys/{id}",
             get(ssh_keys::show).delete(ssh_keys::delete),
         )
+        .route("/v1/ssh-keys/{id}/revoke", post(ssh_keys::revoke))
         .route("/v1/ssh-keys/{id}/rollout", get(rollout::show))
         .route(
             "/v1/instances",

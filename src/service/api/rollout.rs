@@ -1,10 +1,12 @@
-//! `/v1/ssh-keys/{id}/rollout`: how far a key has come, now or as soon as that changes.
+//! `/v1/ssh-keys/{id}/rollout`: how far a key has come, now or as soon as that changes; for one
+//! that was deleted with its sessions, how far that has, while the order is of use.
 
+use super::super::Service;
 use super::super::auth::Owner;
 use super::super::holds::Holder;
 use super::super::listen::Conn;
-use super::super::{Service, rollout};
-use super::extract::Params;
+use super::super::rollout::{self, Subject};
+use super::extract::{Params, id};
 use super::held::{self, Wait};
 use super::{ApiError, ssh_keys};
 use crate::wire::Rollout;
@@ -12,6 +14,7 @@ use axum::extract::{Extension, Path, State};
 use axum::http::header::ETAG;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use std::pin::pin;
 use std::time::Duration;
@@ -40,15 +43,15 @@ pub(super) async fn show(
     let mut hold = None;
     loop {
         watching.reports.mark_unchanged();
-        let key = ssh_keys::find(&service, owner, &key).await?;
         let now = service.now();
+        let subject = subject(&service, owner, &key, now).await?;
         let rows = service.store.instances(owner.account, 0, now).await?;
         let look = |id, enrolled| service.board.look(id, enrolled, now);
         let seen = rows.into_iter().map(|row| {
             let sighting = look(row.id, row.enrolled);
             (row, sighting)
         });
-        let picture = rollout::picture(&key, seen.collect());
+        let picture = rollout::picture(&subject, seen.collect());
         let etag = etag(&picture);
         let known = held::has(&headers, &etag);
         let begin = begin.get_or_insert_with(|| etag.clone());
@@ -70,6 +73,21 @@ pub(super) async fn show(
             () = &mut deadline => {}
             () = held::stopping(&mut conn) => return Ok(answer(known, etag, picture)),
         }
+    }
+}
+
+/// The key of that id, or the order that its deletion gave.
+async fn subject(
+    service: &Service,
+    owner: Owner,
+    key: &str,
+    now: Timestamp,
+) -> Result<Subject, ApiError> {
+    let id = id(key)?;
+    let order = service.store.order_of_key(owner.account, id, now).await?;
+    match order {
+        Some((order, results)) => Ok(Subject::Deleted(order, results)),
+        None => Ok(Subject::Key(ssh_keys::find(service, owner, key).await?)),
     }
 }
 

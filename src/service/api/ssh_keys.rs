@@ -2,7 +2,9 @@
 
 use super::super::Service;
 use super::super::auth::Owner;
-use super::super::store::{KeyRow, MAX_KEY_BYTES, MAX_KEYS, NewKey, Saved};
+use super::super::store::{
+    Deleted, KeyRow, MAX_KEY_BYTES, MAX_KEYS, MAX_ORDERS, MAX_REVOKED, NewKey, Revocation, Saved,
+};
 use super::super::words::{self, NAME};
 use super::ApiError;
 use super::extract::{Json, Params, id};
@@ -60,6 +62,10 @@ pub(super) async fn save(
             "options-differ",
             format!("the account has this key, as {id}, with other options or another expiry"),
         )),
+        Saved::Revoked => Err(ApiError::conflict(
+            "revoked",
+            "the account revoked this key, and it stays so; make a new one",
+        )),
         Saved::TooMany => Err(ApiError::conflict(
             "too-many-keys",
             format!("an account has at most {MAX_KEYS} keys; delete one"),
@@ -81,34 +87,55 @@ pub(super) struct Deletion {
     end_sessions: bool,
 }
 
-/// Deletes a key.
+/// Deletes a key; with `end_sessions` every instance is told to end the sessions opened by it.
 pub(super) async fn delete(
     owner: Owner,
     State(service): State<Service>,
     Path(key): Path<String>,
     Params(deletion): Params<Deletion>,
 ) -> Result<StatusCode, ApiError> {
-    let id = id(&key)?;
-    if deletion.end_sessions {
-        return Err(ApiError::bad(
-            "not-supported",
-            "this service cannot end the sessions of a key, and has not deleted it; delete it \
-             without end_sessions: open sessions stay, new logins are refused",
-        ));
-    }
-    let gone = service
+    let (account, id) = (owner.account, id(&key)?);
+    let deleted = service
         .store
-        .delete_key(owner.account, id, service.now())
-        .await?
-        .ok_or_else(none)?;
-    let fingerprint = gone.fingerprint;
-    tracing::info!(
-        account = owner.account,
-        key = id,
-        fingerprint,
-        "key deleted"
-    );
-    Ok(StatusCode::NO_CONTENT)
+        .delete_key(account, id, deletion.end_sessions, service.now())
+        .await?;
+    match deleted {
+        Deleted::Done(gone, order) => {
+            let fingerprint = gone.fingerprint;
+            tracing::info!(account, key = id, fingerprint, order, "key deleted");
+            Ok(StatusCode::NO_CONTENT)
+        }
+        Deleted::NoKey => Err(none()),
+        Deleted::TooManyOrders => Err(ApiError::conflict(
+            "too-many-orders",
+            format!(
+                "{MAX_ORDERS} orders to end sessions are under way, and the key is not deleted; \
+                 delete it without end_sessions: open sessions stay, new logins are refused"
+            ),
+        )),
+    }
+}
+
+/// Deletes a key, has every instance take it out of every line, whoever put it there, and end the
+/// sessions opened by it.
+pub(super) async fn revoke(
+    owner: Owner,
+    State(service): State<Service>,
+    Path(key): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let (account, id) = (owner.account, id(&key)?);
+    match service.store.revoke_key(account, id, service.now()).await? {
+        Revocation::Done(gone, order) => {
+            let fingerprint = gone.fingerprint;
+            tracing::info!(account, key = id, fingerprint, order, "key revoked");
+            Ok(StatusCode::NO_CONTENT)
+        }
+        Revocation::NoKey => Err(none()),
+        Revocation::TooMany => Err(ApiError::conflict(
+            "too-many-revoked",
+            format!("an account revokes at most {MAX_REVOKED} keys; delete this one"),
+        )),
+    }
 }
 
 /// The key of that id, if it is the owner's.
@@ -177,6 +204,6 @@ fn shown(row: KeyRow) -> SshKey {
         options: row.options,
         created_at: row.created_at,
         expires_at: row.expires_at,
-        last_used_at: None,
+        last_used_at: row.last_used_at,
     }
 }

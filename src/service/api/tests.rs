@@ -3,6 +3,7 @@
 mod agents;
 mod owners;
 mod served;
+mod sessions;
 
 use super::router;
 use crate::config::ServerConfig;
@@ -216,7 +217,7 @@ impl TestAgent {
             "instance": self.instance, "state": "ok"}});
         for (name, value) in more.as_object().unwrap() {
             match name.as_str() {
-                "stopping" => body[name] = value.clone(),
+                "stopping" | "device" | "orders" => body[name] = value.clone(),
                 _ => body["status"][name] = value.clone(),
             }
         }

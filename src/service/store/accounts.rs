@@ -1,6 +1,7 @@
 //! Accounts, their API keys, and their revisions.
 
-use super::ssh_keys::{KeyRow, keys_of};
+use super::orders::{OrderRow, orders_of};
+use super::ssh_keys::{KeyRow, keys_of, revoked_of};
 use super::{Commit, Hash, Store, StoreError, millis, revision, time};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
@@ -22,6 +23,10 @@ pub(in crate::service) struct Keys {
     pub(in crate::service) head: Head,
     /// The keys, by id.
     pub(in crate::service) keys: Vec<KeyRow>,
+    /// Keys that were revoked: fingerprint and when, the first first.
+    pub(in crate::service) revoked: Vec<(String, Timestamp)>,
+    /// Orders to end sessions, by id.
+    pub(in crate::service) orders: Vec<OrderRow>,
 }
 
 /// What became of a new account.
@@ -90,6 +95,8 @@ impl Store {
             Ok(Keys {
                 head: head(&tx, account)?,
                 keys: keys_of(&tx, account)?,
+                revoked: revoked_of(&tx, account)?,
+                orders: orders_of(&tx, account)?,
             })
         })
         .await

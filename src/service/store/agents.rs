@@ -1,4 +1,4 @@
-//! Agents: enrolment, sessions, runs, and what heartbeats leave behind (protocol.md section 1).
+//! Agents: enrolment, sessions, runs (protocol.md section 1).
 //!
 //! A run id tells a restart from a twin. The run that spoke last is the current one; a run never
 //! seen before supersedes it; a superseded run that speaks again is a twin and is refused.
@@ -99,21 +99,6 @@ pub(in crate::service) struct AgentSession {
     pub(in crate::service) removal: Option<Removal>,
     /// Its removal is over: the session was good until now and is gone.
     pub(in crate::service) ended: bool,
-}
-
-/// What a heartbeat leaves behind.
-#[derive(Debug, Clone)]
-pub(in crate::service) struct Report {
-    /// Which instance.
-    pub(in crate::service) instance: i64,
-    /// When it spoke.
-    pub(in crate::service) at: Timestamp,
-    /// It said that it stops.
-    pub(in crate::service) stopped: bool,
-    /// Its status, JSON, cut.
-    pub(in crate::service) status: String,
-    /// Key id to milliseconds from save to proof, JSON.
-    pub(in crate::service) proved: String,
 }
 
 impl Store {
@@ -291,25 +276,6 @@ impl Store {
         })
         .await
     }
-
-    /// Keeps what a heartbeat said.
-    pub(in crate::service) async fn report(&self, report: Report) -> Result<(), StoreError> {
-        self.call(move |db| {
-            db.prepare_cached(
-                "UPDATE instances SET last_seen = ?2, stopped = ?3, status = ?4, proved = ?5
-                 WHERE id = ?1",
-            )?
-            .execute(params![
-                report.instance,
-                millis(report.at),
-                report.stopped,
-                report.status,
-                report.proved
-            ])?;
-            Ok(())
-        })
-        .await
-    }
 }
 
 fn session(
@@ -320,7 +286,7 @@ fn session(
     let found = db
         .prepare_cached(
             "SELECT s.id, s.hash, s.used, s.instance, i.account, i.run, i.removal_keys,
-                    i.removal_told_at, coalesce(i.removal_told_at <= ?2, 0) AS ended
+                    i.removal_sessions, i.removal_told_at, coalesce(i.removal_told_at <= ?2, 0) AS ended
              FROM agent_sessions s JOIN instances i ON i.id = s.instance WHERE s.hash = ?1",
         )?
         .query_row(params![hash, told_before(now)], |row| {

@@ -33,6 +33,8 @@ pub(in crate::service) struct Seen {
     pub(in crate::service) stopped: bool,
     /// Its last status, JSON.
     pub(in crate::service) status: Option<String>,
+    /// Its device, JSON.
+    pub(in crate::service) device: Option<String>,
     /// Key id to milliseconds from save to proof, JSON.
     pub(in crate::service) proved: String,
 }
@@ -42,6 +44,8 @@ pub(in crate::service) struct Seen {
 pub(in crate::service) struct Removal {
     /// The managed keys go with it.
     pub(in crate::service) take_keys: bool,
+    /// The sessions opened by these keys end.
+    pub(in crate::service) end_sessions: bool,
     /// It has been told.
     pub(in crate::service) told: bool,
 }
@@ -118,12 +122,13 @@ impl Store {
     }
 
     /// Begins the removal of an instance: one that never enrolled is gone at once, any other is
-    /// told by its last snapshot. False: the account has none of that id.
+    /// told by its last snapshot: whether its keys go, and whether the sessions by them end.
+    /// False: the account has none of that id.
     pub(in crate::service) async fn remove_instance(
         &self,
         account: i64,
         id: i64,
-        take_keys: bool,
+        (take_keys, end_sessions): (bool, bool),
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let committed = self.committed.clone();
@@ -138,9 +143,9 @@ impl Store {
             let mut revision = 0;
             if !found {
                 tx.execute(
-                    "UPDATE instances SET removal_keys = ?3
+                    "UPDATE instances SET removal_keys = ?3, removal_sessions = ?4
                      WHERE id = ?1 AND account = ?2 AND removal_told_at IS NULL",
-                    params![id, account, take_keys],
+                    params![id, account, take_keys, end_sessions],
                 )?;
                 if tx.changes() > 0 {
                     // The last word is another content, so it cannot have a revision that was.
@@ -174,7 +179,8 @@ impl Store {
         self.call(move |db| {
             let found = db
                 .prepare_cached(
-                    "SELECT removal_keys, removal_told_at FROM instances WHERE id = ?1",
+                    "SELECT removal_keys, removal_sessions, removal_told_at
+                     FROM instances WHERE id = ?1",
                 )?
                 .query_row([instance], removal)
                 .optional()?;
@@ -216,7 +222,7 @@ impl Store {
 /// What was last heard of every instance.
 pub(super) fn all_seen(db: &Connection) -> rusqlite::Result<Vec<Seen>> {
     db.prepare(
-        "SELECT id, last_seen, stopped, status, proved FROM instances
+        "SELECT id, last_seen, stopped, status, device, proved FROM instances
          WHERE last_seen IS NOT NULL",
     )?
     .query_map([], |row| {
@@ -225,6 +231,7 @@ pub(super) fn all_seen(db: &Connection) -> rusqlite::Result<Vec<Seen>> {
             at: time_opt(row, "last_seen")?,
             stopped: row.get("stopped")?,
             status: row.get("status")?,
+            device: row.get("device")?,
             proved: row.get("proved")?,
         })
     })?
@@ -236,12 +243,17 @@ pub(super) fn told_before(now: Timestamp) -> i64 {
     millis(now).saturating_sub(i64::try_from(REMOVAL_GRACE.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// Reads columns `removal_keys` and `removal_told_at`.
+/// Reads columns `removal_keys`, `removal_sessions` and `removal_told_at`.
 pub(super) fn removal(row: &Row<'_>) -> rusqlite::Result<Option<Removal>> {
     let told = row.get::<_, Option<i64>>("removal_told_at")?.is_some();
+    let end_sessions = row.get("removal_sessions")?;
     Ok(row
         .get::<_, Option<bool>>("removal_keys")?
-        .map(|take_keys| Removal { take_keys, told }))
+        .map(|take_keys| Removal {
+            take_keys,
+            end_sessions,
+            told,
+        }))
 }
 
 fn instance_row(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {

@@ -1,4 +1,4 @@
-//! What the service keeps: accounts, SSH keys, instances, and the sessions of their agents.
+//! What the service keeps: accounts, SSH keys, instances, the sessions of their agents, and orders.
 //!
 //! Owns the domain types and the handle whose methods send their work to the one thread that has
 //! the database. Every change of an account's keys gives the account a new revision in the same
@@ -8,15 +8,19 @@
 mod accounts;
 mod agents;
 mod instances;
+mod orders;
+mod reports;
 mod sqlite;
 mod ssh_keys;
 #[cfg(test)]
 mod tests;
 
 pub(super) use accounts::{Added, Keys};
-pub(super) use agents::{AgentSession, EnrolRequest, Enrolled, RenewRequest, Renewed, Report};
+pub(super) use agents::{AgentSession, EnrolRequest, Enrolled, RenewRequest, Renewed};
 pub(super) use instances::{InstanceRow, Made, Removal, Seen};
-pub(super) use ssh_keys::{KeyRow, NewKey, Saved};
+pub(super) use orders::{OrderRow, ResultRow};
+pub(super) use reports::{Report, USED_STEP};
+pub(super) use ssh_keys::{Deleted, KeyRow, NewKey, Revocation, Saved};
 
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -38,6 +42,13 @@ pub(super) const MAX_KEYS: i64 = 1_000;
 /// stay within a list's 4 MiB, and as a snapshot within the 8 MiB that an agent reads: a list that
 /// no agent takes would also hold back every delete after it.
 pub(super) const MAX_KEY_BYTES: i64 = 1_536 * 1024;
+
+/// Keys that one account may have revoked: each stays in every list from then on.
+pub(super) const MAX_REVOKED: i64 = 5_000;
+
+/// Orders to end sessions that deletions may have put into an account's list; each revocation may
+/// add one more.
+pub(super) const MAX_ORDERS: i64 = 1_000;
 
 /// Instances of one account.
 pub(super) const MAX_INSTANCES: i64 = 10_000;

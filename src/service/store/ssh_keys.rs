@@ -1,7 +1,11 @@
 //! SSH keys of an account: type and blob once each, every change a new revision.
 
 use super::accounts::advance;
-use super::{Commit, MAX_KEY_BYTES, MAX_KEYS, Store, StoreError, millis, revision, time, time_opt};
+use super::orders;
+use super::{
+    Commit, MAX_KEY_BYTES, MAX_KEYS, MAX_ORDERS, MAX_REVOKED, Store, StoreError, millis, revision,
+    time, time_opt,
+};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 
@@ -24,6 +28,8 @@ pub(in crate::service) struct KeyRow {
     pub(in crate::service) expires_at: Option<Timestamp>,
     /// The revision of its last change.
     pub(in crate::service) revision: u64,
+    /// When an instance last saw a session by it begin.
+    pub(in crate::service) last_used_at: Option<Timestamp>,
 }
 
 /// A key that is to be saved.
@@ -54,6 +60,30 @@ pub(in crate::service) enum Saved {
     TooMany,
     /// The account's keys would be longer than a list may be.
     TooLong,
+    /// The account revoked this key.
+    Revoked,
+}
+
+/// What became of a deletion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::service) enum Deleted {
+    /// It is gone; this is what it was, and the order to end its sessions, if one was wanted.
+    Done(KeyRow, Option<i64>),
+    /// The account has no key of that id.
+    NoKey,
+    /// The account's list has as many orders as it may; nothing changed.
+    TooManyOrders,
+}
+
+/// What became of a revocation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::service) enum Revocation {
+    /// It is revoked; this is what it was, and the order to end its sessions.
+    Done(KeyRow, i64),
+    /// The account has no key of that id.
+    NoKey,
+    /// The account has revoked as many keys as it may; nothing changed.
+    TooMany,
 }
 
 impl Store {
@@ -78,6 +108,14 @@ impl Store {
                 } else {
                     Saved::Differs(had.id)
                 });
+            }
+            let revoked = tx
+                .prepare_cached(
+                    "SELECT 1 FROM revoked_keys WHERE account = ?1 AND fingerprint = ?2",
+                )?
+                .exists(params![account, key.fingerprint])?;
+            if revoked {
+                return Ok(Saved::Revoked);
             }
             let (count, bytes): (i64, i64) = tx
                 .prepare_cached(
@@ -120,13 +158,14 @@ impl Store {
         .await
     }
 
-    /// Deletes a key. Gives what it was; `None`: the account has none of that id.
+    /// Deletes a key, and with `end_sessions` gives the order to end its sessions.
     pub(in crate::service) async fn delete_key(
         &self,
         account: i64,
         id: i64,
+        end_sessions: bool,
         now: Timestamp,
-    ) -> Result<Option<KeyRow>, StoreError> {
+    ) -> Result<Deleted, StoreError> {
         let committed = self.committed.clone();
         self.call(move |db| {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -134,15 +173,82 @@ impl Store {
                 .prepare_cached("DELETE FROM ssh_keys WHERE account = ?1 AND id = ?2 RETURNING *")?
                 .query_row([account, id], key_row)
                 .optional()?;
-            if gone.is_some() {
-                let revision = advance(&tx, account, now)?;
-                tx.commit()?;
-                committed(Commit::Revision { account, revision });
+            let Some(gone) = gone else {
+                return Ok(Deleted::NoKey);
+            };
+            if end_sessions && orders::open_count(&tx, account)? >= MAX_ORDERS {
+                return Ok(Deleted::TooManyOrders);
             }
-            Ok(gone)
+            let revision = advance(&tx, account, now)?;
+            let order = end_sessions
+                .then(|| orders::give(&tx, account, &gone, revision, now))
+                .transpose()?;
+            tx.commit()?;
+            committed(Commit::Revision { account, revision });
+            Ok(Deleted::Done(gone, order))
         })
         .await
     }
+}
+
+impl Store {
+    /// Deletes a key, has every instance take it out of every line, and gives the order to end its
+    /// sessions.
+    pub(in crate::service) async fn revoke_key(
+        &self,
+        account: i64,
+        id: i64,
+        now: Timestamp,
+    ) -> Result<Revocation, StoreError> {
+        let committed = self.committed.clone();
+        self.call(move |db| {
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let count: i64 = tx
+                .prepare_cached("SELECT count(*) FROM revoked_keys WHERE account = ?1")?
+                .query_row([account], |row| row.get(0))?;
+            if count >= MAX_REVOKED {
+                return Ok(Revocation::TooMany);
+            }
+            let gone = tx
+                .prepare_cached("DELETE FROM ssh_keys WHERE account = ?1 AND id = ?2 RETURNING *")?
+                .query_row([account, id], key_row)
+                .optional()?;
+            let Some(gone) = gone else {
+                return Ok(Revocation::NoKey);
+            };
+            tx.prepare_cached(
+                "INSERT INTO revoked_keys (account, fingerprint, public_key, revoked_at)
+                 VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+            )?
+            .execute(params![
+                account,
+                gone.fingerprint,
+                gone.public_key,
+                millis(now)
+            ])?;
+            let revision = advance(&tx, account, now)?;
+            let order = orders::give(&tx, account, &gone, revision, now)?;
+            tx.commit()?;
+            committed(Commit::Revision { account, revision });
+            Ok(Revocation::Done(gone, order))
+        })
+        .await
+    }
+}
+
+/// Keys that an account revoked, the first first.
+pub(super) fn revoked_of(
+    db: &Connection,
+    account: i64,
+) -> rusqlite::Result<Vec<(String, Timestamp)>> {
+    db.prepare_cached(
+        "SELECT fingerprint, revoked_at FROM revoked_keys WHERE account = ?1
+         ORDER BY revoked_at, fingerprint",
+    )?
+    .query_map([account], |row| {
+        Ok((row.get("fingerprint")?, time(row, "revoked_at")?))
+    })?
+    .collect()
 }
 
 /// All keys of an account, by id.
@@ -162,5 +268,6 @@ fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
         created_at: time(row, "created_at")?,
         expires_at: time_opt(row, "expires_at")?,
         revision: revision(row, "revision")?,
+        last_used_at: time_opt(row, "last_used_at")?,
     })
 }

@@ -60,9 +60,8 @@ async fn revisions_grow_even_when_the_clock_steps_back() {
     let second = save(&bed, 2, 2_000).await;
     assert_eq!(second.revision, 5_001);
     bed.store
-        .delete_key(bed.account, first.id, at(1))
+        .delete_key(bed.account, first.id, false, at(1))
         .await
-        .unwrap()
         .unwrap();
     let keys = bed.store.keys(bed.account).await.unwrap();
     assert_eq!(keys.head.revision, 5_002);
@@ -178,4 +177,73 @@ async fn another_process_on_the_same_database_is_noticed() {
         bed.store.revisions(vec![bed.account, 99]).await.unwrap(),
         [(bed.account, 6_000)]
     );
+}
+
+async fn delete(bed: &Bed, id: i64, now: i64) -> Deleted {
+    bed.store
+        .delete_key(bed.account, id, true, at(now))
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_later_order_for_the_same_key_takes_the_place_of_the_earlier() {
+    let bed = bed().await;
+    let first = save(&bed, 1, 5_000).await;
+    assert!(matches!(
+        delete(&bed, first.id, 6_000).await,
+        Deleted::Done(_, Some(_))
+    ));
+    let again = save(&bed, 1, 7_000).await;
+    let Deleted::Done(gone, Some(order)) = delete(&bed, again.id, 8_000).await else {
+        panic!("no order");
+    };
+    assert_eq!(gone, again);
+    let keys = bed.store.keys(bed.account).await.unwrap();
+    let [open] = &keys.orders[..] else {
+        panic!("{keys:?}");
+    };
+    assert_eq!(
+        (open.id, open.key, open.asked_at),
+        (order, again.id, at(8_000))
+    );
+    assert_eq!(open.revision, keys.head.revision);
+    let earlier = bed.store.order_of_key(bed.account, first.id, at(9_000));
+    let (earlier, _) = earlier.await.unwrap().unwrap();
+    assert!(!earlier.open, "its results can still be seen");
+}
+
+#[tokio::test]
+async fn too_many_orders_leave_the_key_as_it_is_and_a_revocation_goes_through() {
+    let bed = bed().await;
+    let fill = bed.store.call(|db| {
+        let tx = db.transaction()?;
+        for n in 0..MAX_ORDERS {
+            tx.execute(
+                "INSERT INTO orders (account, key, fingerprint, revision, asked_at, until)
+                 VALUES (1, ?1, ?1, 1, 1, 99999)",
+                [n],
+            )?;
+        }
+        Ok(tx.commit()?)
+    });
+    fill.await.unwrap();
+    let (one, two) = (save(&bed, 1, 5_000).await, save(&bed, 2, 5_001).await);
+    let head = bed.store.head(bed.account).await.unwrap();
+    assert_eq!(delete(&bed, one.id, 6_000).await, Deleted::TooManyOrders);
+    assert_eq!(bed.store.head(bed.account).await.unwrap(), head);
+    let revoked = bed.store.revoke_key(bed.account, two.id, at(7_000));
+    assert!(matches!(revoked.await.unwrap(), Revocation::Done(..)));
+    let keys = bed.store.keys(bed.account).await.unwrap();
+    assert_eq!(keys.keys, [one]);
+    assert_eq!(keys.orders.len() as i64, MAX_ORDERS + 1);
+    bed.store
+        .settle_orders(|_| true, at(100_000))
+        .await
+        .unwrap();
+    let keys = bed.store.keys(bed.account).await.unwrap();
+    assert_eq!(keys.orders.len(), 1);
+    let woken = bed.woken.lock().unwrap().last().copied();
+    let (account, revision) = (bed.account, keys.head.revision);
+    assert_eq!(woken, Some(Commit::Revision { account, revision }));
 }

@@ -6,7 +6,7 @@ use crate::trust;
 use crate::wire::{HeartbeatAnswer, Instance, NAMESPACE, Payload, RenewAnswer, SignedSnapshot};
 use base64::Engine as _;
 
-fn opened(reply: &Reply) -> Payload {
+pub(super) fn opened(reply: &Reply) -> Payload {
     let signed: SignedSnapshot = reply.of(200);
     let bytes = base64::engine::general_purpose::STANDARD
         .decode(signed.payload)

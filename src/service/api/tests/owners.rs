@@ -2,12 +2,14 @@
 
 use super::*;
 use crate::wire::{Instance, InstanceState, Page, Rollout, RolloutState};
+use base64::Engine as _;
 
-const ROUTES: [&str; 11] = [
+const ROUTES: [&str; 12] = [
     "GET /v1/ssh-keys",
     "POST /v1/ssh-keys",
     "GET /v1/ssh-keys/1",
     "DELETE /v1/ssh-keys/1",
+    "POST /v1/ssh-keys/1/revoke",
     "GET /v1/ssh-keys/1/rollout",
     "GET /v1/instances",
     "POST /v1/instances",
@@ -96,9 +98,6 @@ async fn a_key_is_saved_shown_and_deleted() {
     let named = format!("as {}", key.id);
     assert!(differs.json["detail"].as_str().unwrap().contains(&named));
 
-    let with_sessions = format!("DELETE {path}?end_sessions=true");
-    let reply = bed.own(&with_sessions, None).await;
-    assert_eq!(reply.code(), (400, "not-supported"));
     let delete = format!("DELETE {path}");
     assert_eq!(bed.own(&delete, None).await.status, 204);
     assert_eq!(bed.own(&delete, None).await.code(), (404, "not-found"));
@@ -359,4 +358,29 @@ async fn what_was_heard_outlives_a_restart() {
     let rollout: Rollout = again.own(&path, None).await.of(200);
     assert_eq!(rollout.counts.proved, 1);
     assert_eq!(rollout.instances[0].proved_after_ms, Some(0));
+}
+
+#[tokio::test]
+async fn a_revoked_key_is_gone_named_in_the_snapshot_and_never_taken_again() {
+    let bed = Bed::new().await;
+    let id = bed.save(ED).await.id;
+    let revoke = format!("POST /v1/ssh-keys/{id}/revoke");
+    assert_eq!(bed.own(&revoke, None).await.status, 204);
+    assert_eq!(bed.own(&revoke, None).await.code(), (404, "not-found"));
+    let agent = bed.agent().await;
+    let reply = agent.snapshot(&bed, 0, None).await;
+    let payload = base64::engine::general_purpose::STANDARD
+        .decode(reply.json["payload"].as_str().unwrap())
+        .unwrap();
+    let payload: crate::wire::Payload = serde_json::from_slice(&payload).unwrap();
+    let fingerprint = crate::keys::PublicKey::parse_text(ED)
+        .unwrap()
+        .0
+        .fingerprint();
+    assert!(payload.keys.is_empty());
+    assert_eq!(payload.revoked[0].fingerprint, fingerprint.to_string());
+    let again = bed
+        .own("POST /v1/ssh-keys", Some(json!({ "public_key": ED })))
+        .await;
+    assert_eq!(again.code(), (409, "revoked"));
 }

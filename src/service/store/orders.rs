@@ -1,0 +1,307 @@
+//! Orders to end a key's sessions, and what became of them (protocol.md section 3).
+//!
+//! An order is given in the transaction that deletes its key. It stands in the account's list until
+//! it has left, and leaving is a revision of its own: one revision never has two contents. The row
+//! stays until the order's time is over, so that its results can be shown.
+
+use super::accounts::advance;
+use super::{Commit, KeyRow, Store, StoreError, millis, revision, time};
+use crate::wire::{OrderOutcome, OrderResult};
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
+use std::collections::BTreeSet;
+
+/// How long an order is of use.
+const LIFE: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// One order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::service) struct OrderRow {
+    /// Its id.
+    pub(in crate::service) id: i64,
+    /// The id that the deleted key had.
+    pub(in crate::service) key: i64,
+    /// `SHA256:…`: whose sessions.
+    pub(in crate::service) fingerprint: String,
+    /// The revision of the deletion.
+    pub(in crate::service) revision: u64,
+    /// When it was given.
+    pub(in crate::service) asked_at: Timestamp,
+    /// After this it is of no use.
+    pub(in crate::service) until: Timestamp,
+    /// It stands in the account's list.
+    pub(in crate::service) open: bool,
+}
+
+/// What became of an order on one instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::service) struct ResultRow {
+    /// Which instance says so.
+    pub(in crate::service) instance: i64,
+    /// What became of it.
+    pub(in crate::service) outcome: OrderOutcome,
+    /// Sessions that ended.
+    pub(in crate::service) ended: u32,
+    /// Sessions that are still there.
+    pub(in crate::service) left: u32,
+    /// When it was heard.
+    pub(in crate::service) at: Timestamp,
+}
+
+impl Store {
+    /// Keeps what an instance says of orders of its account: each once, the first word. Gives
+    /// those that are new.
+    pub(in crate::service) async fn answer_orders(
+        &self,
+        account: i64,
+        instance: i64,
+        results: Vec<OrderResult>,
+        now: Timestamp,
+    ) -> Result<Vec<OrderResult>, StoreError> {
+        self.call(move |db| {
+            // An instance may say the same thing again and again: that is to cost no write.
+            let mut new = results;
+            let mut ask = db.prepare_cached(
+                "SELECT 1 FROM orders o WHERE o.id = ?1 AND o.account = ?2 AND NOT EXISTS
+                   (SELECT 1 FROM order_results WHERE order_id = ?1 AND instance = ?3)",
+            )?;
+            let mut fault = None;
+            new.retain(|result| {
+                ask.exists(params![result.id, account, instance])
+                    .unwrap_or_else(|error| {
+                        fault = Some(error);
+                        false
+                    })
+            });
+            drop(ask);
+            if let Some(fault) = fault {
+                return Err(fault.into());
+            }
+            if new.is_empty() {
+                return Ok(new);
+            }
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let mut kept = Vec::new();
+            for result in new {
+                let changed = tx.execute(
+                    "INSERT INTO order_results (order_id, instance, outcome, ended, still, at)
+                     SELECT o.id, i.id, ?4, ?5, ?6, ?7 FROM orders o JOIN instances i
+                       ON i.account = o.account
+                     WHERE o.id = ?1 AND o.account = ?2 AND i.id = ?3
+                     ON CONFLICT DO NOTHING",
+                    params![
+                        result.id,
+                        account,
+                        instance,
+                        word(result.outcome),
+                        result.ended,
+                        result.left,
+                        millis(now)
+                    ],
+                )?;
+                if changed > 0 {
+                    kept.push(result);
+                }
+            }
+            tx.commit()?;
+            Ok(kept)
+        })
+        .await
+    }
+
+    /// The order that the deletion of this key gave, and what instances say of it, by instance.
+    pub(in crate::service) async fn order_of_key(
+        &self,
+        account: i64,
+        key: i64,
+        now: Timestamp,
+    ) -> Result<Option<(OrderRow, Vec<ResultRow>)>, StoreError> {
+        self.call(move |db| {
+            let tx = db.transaction()?;
+            let order = tx
+                .prepare_cached(
+                    "SELECT * FROM orders WHERE account = ?1 AND key = ?2 AND until > ?3",
+                )?
+                .query_row(params![account, key, millis(now)], order_row)
+                .optional()?;
+            let Some(order) = order else {
+                return Ok(None);
+            };
+            let results = tx
+                .prepare_cached(
+                    "SELECT * FROM order_results WHERE order_id = ?1 ORDER BY instance",
+                )?
+                .query_map([order.id], result_row)?
+                .collect::<rusqlite::Result<_>>()?;
+            Ok(Some((order, results)))
+        })
+        .await
+    }
+
+    /// Lets orders leave their accounts' lists: those whose time is over, and those that at least
+    /// one instance has answered and that no live one has still to answer.
+    pub(in crate::service) async fn settle_orders(
+        &self,
+        is_live: impl Fn(i64) -> bool + Send + 'static,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let committed = self.committed.clone();
+        self.call(move |db| {
+            if !db.prepare_cached("SELECT 1 FROM orders")?.exists([])? {
+                return Ok(());
+            }
+            let leaving = leaving(db, is_live, now)?;
+            let over = db
+                .prepare_cached("SELECT 1 FROM orders WHERE until <= ?1")?
+                .exists([millis(now)])?;
+            if leaving.is_empty() && !over {
+                return Ok(());
+            }
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let mut accounts = BTreeSet::new();
+            for (order, account) in leaving {
+                let left = "UPDATE orders SET left_at = ?2 WHERE id = ?1 AND left_at IS NULL";
+                if tx.execute(left, [order, millis(now)])? > 0 {
+                    accounts.insert(account);
+                }
+            }
+            tx.execute("DELETE FROM orders WHERE until <= ?1", [millis(now)])?;
+            let mut commits = Vec::new();
+            for account in accounts {
+                let revision = advance(&tx, account, now)?;
+                commits.push(Commit::Revision { account, revision });
+            }
+            tx.commit()?;
+            commits.into_iter().for_each(|commit| committed(commit));
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Open orders that have nothing more to do: id and account.
+fn leaving(
+    db: &Connection,
+    is_live: impl Fn(i64) -> bool,
+    now: Timestamp,
+) -> rusqlite::Result<Vec<(i64, i64)>> {
+    let open: Vec<(i64, i64, bool, bool)> = db
+        .prepare_cached(
+            "SELECT o.id, o.account, o.until <= ?1,
+                    EXISTS (SELECT 1 FROM order_results WHERE order_id = o.id)
+             FROM orders o WHERE o.left_at IS NULL",
+        )?
+        .query_map([millis(now)], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut ask = db.prepare_cached(
+        "SELECT id FROM instances i
+         WHERE account = ?1 AND identity_key IS NOT NULL AND removal_keys IS NULL AND NOT EXISTS
+           (SELECT 1 FROM order_results WHERE order_id = ?2 AND instance = i.id)",
+    )?;
+    let mut leaving = Vec::new();
+    for (order, account, over, answered) in open {
+        let mut waits = !answered;
+        if !over && !waits {
+            let mut silent = ask.query([account, order])?;
+            while let Some(row) = silent.next()? {
+                waits = is_live(row.get(0)?);
+                if waits {
+                    break;
+                }
+            }
+        }
+        if over || !waits {
+            leaving.push((order, account));
+        }
+    }
+    Ok(leaving)
+}
+
+/// Gives the order to end this key's sessions, as part of the deletion. It takes the place of an
+/// open one for the same key: whatever that was to end, this one ends.
+pub(super) fn give(
+    tx: &Transaction<'_>,
+    account: i64,
+    key: &KeyRow,
+    revision: u64,
+    now: Timestamp,
+) -> rusqlite::Result<i64> {
+    tx.execute(
+        "UPDATE orders SET left_at = ?3
+         WHERE account = ?1 AND fingerprint = ?2 AND left_at IS NULL",
+        params![account, key.fingerprint, millis(now)],
+    )?;
+    let until = now.checked_add(LIFE).unwrap_or(Timestamp::MAX);
+    tx.prepare_cached(
+        "INSERT INTO orders (account, key, fingerprint, revision, asked_at, until)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6) RETURNING id",
+    )?
+    .query_row(
+        params![
+            account,
+            key.id,
+            key.fingerprint,
+            i64::try_from(revision).unwrap_or(i64::MAX),
+            millis(now),
+            millis(until)
+        ],
+        |row| row.get(0),
+    )
+}
+
+/// How many orders stand in the account's list.
+pub(super) fn open_count(db: &Connection, account: i64) -> rusqlite::Result<i64> {
+    db.prepare_cached("SELECT count(*) FROM orders WHERE account = ?1 AND left_at IS NULL")?
+        .query_row([account], |row| row.get(0))
+}
+
+/// The orders of the account's list, by id.
+pub(super) fn orders_of(db: &Connection, account: i64) -> rusqlite::Result<Vec<OrderRow>> {
+    db.prepare_cached("SELECT * FROM orders WHERE account = ?1 AND left_at IS NULL ORDER BY id")?
+        .query_map([account], order_row)?
+        .collect()
+}
+
+fn order_row(row: &Row<'_>) -> rusqlite::Result<OrderRow> {
+    Ok(OrderRow {
+        id: row.get("id")?,
+        key: row.get("key")?,
+        fingerprint: row.get("fingerprint")?,
+        revision: revision(row, "revision")?,
+        asked_at: time(row, "asked_at")?,
+        until: time(row, "until")?,
+        open: row.get::<_, Option<i64>>("left_at")?.is_none(),
+    })
+}
+
+fn result_row(row: &Row<'_>) -> rusqlite::Result<ResultRow> {
+    Ok(ResultRow {
+        instance: row.get("instance")?,
+        outcome: outcome(&row.get::<_, String>("outcome")?),
+        ended: row.get("ended")?,
+        left: row.get("still")?,
+        at: time(row, "at")?,
+    })
+}
+
+/// An outcome as the database keeps it.
+fn word(outcome: OrderOutcome) -> &'static str {
+    match outcome {
+        OrderOutcome::Ended => "ended",
+        OrderOutcome::None => "none",
+        OrderOutcome::NotMapped => "not-mapped",
+        OrderOutcome::RefusedHere => "refused-here",
+    }
+}
+
+fn outcome(word: &str) -> OrderOutcome {
+    match word {
+        "ended" => OrderOutcome::Ended,
+        "none" => OrderOutcome::None,
+        "refused-here" => OrderOutcome::RefusedHere,
+        // No other word is ever written; whatever it was, nothing is known to have ended.
+        _ => OrderOutcome::NotMapped,
+    }
+}
