@@ -6,11 +6,12 @@ use super::output::Output;
 use crate::agent::{self, AgentError, Outcome};
 use crate::config::{self, AgentConfig};
 use crate::sys::signals::{Signal, Signals};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, PartialEq, Eq, clap::Args)]
 pub(super) struct Args {
     /// The agent's file
     #[arg(long, value_name = "FILE")]
@@ -20,6 +21,26 @@ pub(super) struct Args {
     once: bool,
 }
 
+impl Args {
+    /// The two lines that start a daemon, `agent` and `agent --config FILE`, read without clap: its
+    /// tables of every command would stay in the daemon's memory. `None` for any other line.
+    pub(super) fn of_a_daemon(line: &[OsString]) -> Option<Self> {
+        let config = match line {
+            [_, agent] if agent == "agent" => None,
+            [_, agent, option, file] if agent == "agent" && option == "--config" => {
+                // What looks like an option is for clap to judge.
+                let plain = !file.is_empty() && !file.as_encoded_bytes().starts_with(b"-");
+                Some(PathBuf::from(plain.then_some(file)?))
+            }
+            _ => return None,
+        };
+        Some(Self {
+            config,
+            once: false,
+        })
+    }
+}
+
 /// Runs the agent until a signal ends it, or once.
 pub(super) fn run(args: Args, out: &mut Output) -> anyhow::Result<Exit> {
     let path = config::default_agent_path(args.config.as_deref(), &super::env);
@@ -27,10 +48,14 @@ pub(super) fn run(args: Args, out: &mut Output) -> anyhow::Result<Exit> {
     logging::start(&config.log)?;
     let runtime = super::runtime()?;
     if args.once {
-        let outcome = runtime.block_on(agent::once(&config)).map_err(failed)?;
-        return Ok(once(&outcome, out));
+        let outcome = runtime.block_on(agent::once(&config));
+        runtime.shutdown_background();
+        return Ok(once(&outcome.map_err(failed)?, out));
     }
-    runtime.block_on(serve(config, path))?;
+    let served = runtime.block_on(serve(config, path));
+    // A thread that waits for a file system that does not answer is not waited for.
+    runtime.shutdown_background();
+    served?;
     Ok(Exit::Done)
 }
 
@@ -67,7 +92,9 @@ pub(super) fn read(path: &Path) -> Result<AgentConfig, Failed> {
 pub(super) fn failed(error: AgentError) -> Failed {
     let exit = match &error {
         AgentError::Source { .. } => Exit::Config,
-        AgentError::Locked { .. } | AgentError::State { .. } => Exit::NotDone,
+        AgentError::Locked { .. } | AgentError::State { .. } | AgentError::NotSealed(_) => {
+            Exit::NotDone
+        }
     };
     let text = match &error {
         AgentError::Locked { .. } => format!("{error}; to have it sync now: sshkeyd sync"),
@@ -87,5 +114,42 @@ fn once(outcome: &Outcome, out: &mut Output) -> Exit {
         (true, true) => Exit::Done,
         (_, false) => Exit::Unavailable,
         (false, true) => Exit::NotDone,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Cli, Command};
+    use super::*;
+    use clap::Parser as _;
+
+    #[test]
+    fn a_daemons_line_is_read_as_clap_reads_it() {
+        let read = |words: &[&str]| {
+            let line: Vec<OsString> = words.iter().map(OsString::from).collect();
+            Args::of_a_daemon(&line)
+        };
+        for words in [
+            &["sshkeyd", "agent"] as &[_],
+            &["sshkeyd", "agent", "--config", "/etc/a b.toml"],
+        ] {
+            let Command::Agent(args) = Cli::try_parse_from(words).unwrap().command else {
+                panic!("{words:?}");
+            };
+            assert_eq!(read(words), Some(args));
+        }
+        for words in [
+            &["sshkeyd"] as &[_],
+            &["sshkeyd", "status"],
+            &["sshkeyd", "agent", "--once"],
+            &["sshkeyd", "agent", "--help"],
+            &["sshkeyd", "agent", "--config"],
+            &["sshkeyd", "agent", "--config", ""],
+            &["sshkeyd", "agent", "--config", "--once"],
+            &["sshkeyd", "agent", "--config=a", "--once"],
+            &["sshkeyd", "check", "--config", "a"],
+        ] {
+            assert_eq!(read(words), None, "{words:?}");
+        }
     }
 }

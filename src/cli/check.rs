@@ -1,4 +1,5 @@
-//! `sshkeyd check`: every fault of an agent's or a service's file, at once.
+//! `sshkeyd check`: every fault of an agent's or a service's file, at once; then what is none and
+//! will keep a source from answering.
 //!
 //! Owns the choice of the file and the exit code (78). Refuses to start anything.
 
@@ -18,8 +19,13 @@ pub(super) struct Args {
 pub(super) fn run(args: Args, out: &mut Output) -> anyhow::Result<Exit> {
     let path = config::default_agent_path(args.config.as_deref(), &super::env);
     match config::check(&path, &super::env) {
-        Ok(_) => {
+        Ok(kind) => {
             out.line(&format!("{}: no fault", path.display()));
+            if let (config::Kind::Agent, Ok(agent)) = (kind, config::agent(&path, &super::env)) {
+                for note in config::notes(&agent, &super::env) {
+                    out.note(&format!("{}: {note}", path.display()));
+                }
+            }
             Ok(Exit::Done)
         }
         Err(faults) => {

@@ -1,13 +1,16 @@
-//! `sshkeyd instances list|create`: an account's instances, from a person's shell.
+//! `sshkeyd instances list|show|create`: an account's instances, from a person's shell.
 //!
 //! Owns how they are shown. Refuses to keep an enrolment token: it is printed once and forgotten.
 
-use super::exit::Exit;
+mod show;
+
+use super::exit::{Exit, Failed};
 use super::output::Output;
 use super::remote::{RemoteArgs, explained};
 use super::rollout::state_word;
 use super::runtime;
-use crate::wire::{Instance, NewInstance, State};
+use crate::client::{Api, ClientError};
+use crate::wire::{Instance, NewInstance, Page, SshKey, State};
 use clap::Subcommand;
 
 #[derive(Debug, clap::Args)]
@@ -20,6 +23,17 @@ pub(super) struct Args {
 enum Action {
     /// Lists the account's instances, and what they last said
     List {
+        /// One JSON document
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        remote: RemoteArgs,
+    },
+    /// Shows one instance: its device, targets, conditions, and live sessions by key
+    Show {
+        /// Its id or its label
+        #[arg(value_name = "INSTANCE")]
+        instance: String,
         /// One JSON document
         #[arg(long)]
         json: bool,
@@ -53,6 +67,19 @@ pub(super) fn run(args: Args, out: &mut Output) -> anyhow::Result<Exit> {
                 list(&page.items, out);
             }
         }
+        Action::Show {
+            instance,
+            json,
+            remote,
+        } => {
+            let api = remote.api()?;
+            let (instance, keys) = runtime.block_on(found(&api, &instance))?;
+            if json {
+                out.json(&instance)?;
+            } else {
+                show::show(&instance, &keys.items, out);
+            }
+        }
         Action::Create {
             label,
             json,
@@ -78,16 +105,44 @@ pub(super) fn run(args: Args, out: &mut Output) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// The instance of that id, else the one of that label; and the account's keys.
+async fn found(api: &Api, name: &str) -> Result<(Instance, Page<SshKey>), Failed> {
+    let keys = api.ssh_keys().await.map_err(explained)?;
+    if let Ok(id) = name.parse() {
+        match api.instance(id).await {
+            Ok(instance) => return Ok((instance, keys)),
+            Err(ClientError::NotFound(_)) => {}
+            Err(error) => return Err(explained(error)),
+        }
+    }
+    let all = api.instances().await.map_err(explained)?.items;
+    let mut named = all.into_iter().filter(|i| i.label == name);
+    let fault = |text: String| Err(Failed::new(Exit::NotDone, text));
+    match (named.next(), named.next()) {
+        (Some(instance), None) => Ok((instance, keys)),
+        (Some(one), Some(other)) => fault(format!(
+            "several instances are called \"{name}\", {} and {} among them; give an id",
+            one.id, other.id
+        )),
+        (None, _) => fault(format!(
+            "no instance \"{name}\"; see `sshkeyd instances list`"
+        )),
+    }
+}
+
+/// How an instance is, in a word, or by its conditions' names.
+fn health(instance: &Instance) -> Option<String> {
+    instance.status.as_ref().map(|status| match status.state {
+        State::Ok => "ok".to_owned(),
+        _ => {
+            let codes: Vec<&str> = status.conditions.iter().map(|c| c.code.as_str()).collect();
+            codes.join(" ")
+        }
+    })
+}
+
 fn list(instances: &[Instance], out: &mut Output) {
     let row = |instance: &Instance| {
-        let status = instance.status.as_ref();
-        let health = status.map(|s| match s.state {
-            State::Ok => "ok".to_owned(),
-            _ => {
-                let codes: Vec<&str> = s.conditions.iter().map(|c| c.code.as_str()).collect();
-                codes.join(" ")
-            }
-        });
         [
             instance.id.to_string(),
             instance.label.clone(),
@@ -98,7 +153,7 @@ fn list(instances: &[Instance], out: &mut Output) {
                 .unwrap_or_default(),
             instance.hostname.clone(),
             instance.revision.map(|r| r.to_string()).unwrap_or_default(),
-            health.unwrap_or_default(),
+            health(instance).unwrap_or_default(),
         ]
     };
     let rows: Vec<_> = instances.iter().map(row).collect();
@@ -127,6 +182,7 @@ mod tests {
             created_at: "2026-11-22T19:00:00Z".parse().unwrap(),
             last_seen: None,
             hostname: String::new(),
+            device: None,
             revision: None,
             status: None,
         };

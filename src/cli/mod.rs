@@ -7,19 +7,24 @@
 #[cfg(feature = "service")]
 mod account;
 mod agent;
+mod authorized_keys;
 mod check;
 #[cfg(feature = "demo")]
 mod demo;
+mod doctor;
 mod exit;
 mod instances;
 mod logging;
 mod output;
+mod plan;
 mod remote;
 mod rollout;
+mod seal_image;
 #[cfg(feature = "service")]
 mod server;
 mod ssh_keys;
 mod status;
+mod syslog_socket;
 mod unmanage;
 
 use clap::error::ErrorKind;
@@ -40,7 +45,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     #[cfg(feature = "demo")]
-    /// Runs the whole story on this machine: service, agent and an SSH server in one directory
+    /// Runs the whole story here: service, agent and an SSH server in one directory
     Demo(demo::Args),
     /// Runs the agent: keys from its sources into its targets, proved by sshd
     Agent(agent::Args),
@@ -53,8 +58,18 @@ enum Command {
     Status(status::StatusArgs),
     /// Lets the agent of this machine fetch and write now, and waits for it
     Sync(status::SyncArgs),
+    /// Shows what a sync would change, key by key; nothing is written
+    Plan(plan::Args),
+    /// Explains why a login with an account key works here, or does not
+    Doctor(doctor::Args),
     /// Takes out everything that the agent ever wrote
     Unmanage(unmanage::Args),
+    /// Prints a user's keys for sshd, as its AuthorizedKeysCommand
+    AuthorizedKeys(authorized_keys::Args),
+    /// The same, and drops all that is kept of this machine, for an image to be copied
+    SealImage(seal_image::Args),
+    /// Is /dev/log where nothing is, for the agent to hear sshd
+    SyslogSocket(syslog_socket::Args),
     #[cfg(feature = "service")]
     /// Accounts, on the service's own machine
     Account(account::Args),
@@ -67,13 +82,18 @@ enum Command {
 /// Runs the command that `args` name (the program's own name first) and says how it ended.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut out = Output::of_process();
-    let exit = match Cli::try_parse_from(args) {
-        Ok(cli) => start(cli.command, &mut out).unwrap_or_else(|error| {
-            out.error(&in_words(error.as_ref()));
-            exit_of(&error)
-        }),
-        Err(error) => usage(&error, &mut out),
+    let args: Vec<OsString> = args.into_iter().collect();
+    let ended = match agent::Args::of_a_daemon(&args) {
+        Some(args) => agent::run(args, &mut out),
+        None => match Cli::try_parse_from(args) {
+            Ok(cli) => start(cli.command, &mut out),
+            Err(error) => Ok(usage(&error, &mut out)),
+        },
     };
+    let exit = ended.unwrap_or_else(|error| {
+        out.error(&in_words(error.as_ref()));
+        exit_of(&error)
+    });
     out.finish(exit).into()
 }
 
@@ -87,7 +107,12 @@ fn start(command: Command, out: &mut Output) -> anyhow::Result<Exit> {
         Command::Check(args) => check::run(args, out),
         Command::Status(args) => status::status(args, out),
         Command::Sync(args) => status::sync(args, out),
+        Command::Plan(args) => plan::run(args, out),
+        Command::Doctor(args) => doctor::run(args, out),
         Command::Unmanage(args) => unmanage::run(args, out),
+        Command::AuthorizedKeys(args) => authorized_keys::run(args, out),
+        Command::SealImage(args) => seal_image::run(args, out),
+        Command::SyslogSocket(args) => syslog_socket::run(args, out),
         #[cfg(feature = "service")]
         Command::Account(args) => account::run(args, out),
         Command::SshKeys(args) => ssh_keys::run(args, out),
@@ -131,6 +156,9 @@ fn in_words(error: &(dyn std::error::Error + 'static)) -> String {
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // The C library gives each thread a heap of its own, and that of a thread that has ended to
+        // the next: those that wait for more to do would each keep what their work once took.
+        .thread_keep_alive(std::time::Duration::ZERO)
         .build()
 }
 

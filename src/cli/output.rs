@@ -5,7 +5,6 @@
 //! text loses its control characters here. A reader that went away is no error.
 
 use crate::client::is_unprintable;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write};
@@ -48,6 +47,13 @@ impl Output {
     /// One or more lines on stdout: the answer.
     pub(crate) fn line(&mut self, text: &str) {
         self.out.write(&format!("{}\n", shown(text)));
+    }
+
+    /// Bytes on stdout as they are, at once: for a program that reads them, never for a terminal's
+    /// eyes.
+    pub(super) fn raw(&mut self, bytes: &[u8]) {
+        self.out.write_bytes(bytes);
+        self.out.flush();
     }
 
     /// One or more lines on stderr: how it goes.
@@ -121,17 +127,13 @@ impl Output {
 
     /// A bar on stderr where that is a terminal, else a line for every change.
     pub(crate) fn progress(&self) -> Progress {
-        if !self.err.terminal {
-            return Progress::Lines {
+        if self.err.terminal {
+            Progress::Bar
+        } else {
+            Progress::Lines {
                 last: String::new(),
-            };
+            }
         }
-        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-        // A template of ours that cannot be read leaves the bar in its default style.
-        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}  {elapsed}") {
-            bar.set_style(style.progress_chars("=> "));
-        }
-        Progress::Bar(bar)
     }
 
     /// Writes out what is left. An answer that could not be written is not done.
@@ -154,8 +156,12 @@ impl Output {
 
 impl Stream {
     fn write(&mut self, text: &str) {
+        self.write_bytes(text.as_bytes());
+    }
+
+    fn write_bytes(&mut self, bytes: &[u8]) {
         if self.lost.is_none() {
-            self.lost = self.to.write_all(text.as_bytes()).err();
+            self.lost = self.to.write_all(bytes).err();
         }
     }
 
@@ -168,8 +174,8 @@ impl Stream {
 
 /// How far something is.
 pub(crate) enum Progress {
-    /// On a terminal.
-    Bar(ProgressBar),
+    /// On a terminal: one line that is written over.
+    Bar,
     /// Elsewhere.
     Lines {
         /// What was said last; it is not said twice.
@@ -181,11 +187,7 @@ impl Progress {
     /// Shows `done` of `total`, and a few words.
     pub(crate) fn show(&mut self, out: &mut Output, done: u64, total: u64, words: &str) {
         match self {
-            Self::Bar(bar) => {
-                bar.set_length(total);
-                bar.set_position(done);
-                bar.set_message(shown(words).replace('\n', " "));
-            }
+            Self::Bar => out.err.write(&bar(done, total, words)),
             Self::Lines { last } if last != words => {
                 out.note(words);
                 words.clone_into(last);
@@ -195,11 +197,20 @@ impl Progress {
     }
 
     /// Takes the bar away; lines stay.
-    pub(crate) fn end(self) {
-        if let Self::Bar(bar) = self {
-            bar.finish_and_clear();
+    pub(crate) fn end(self, out: &mut Output) {
+        if let Self::Bar = self {
+            out.err.write("\r\x1b[K");
         }
     }
+}
+
+/// A bar of 30 columns and the words after it. The terminal is told not to wrap it (DECAWM, ECMA-48
+/// EL): a second line would stay behind.
+fn bar(done: u64, total: u64, words: &str) -> String {
+    let filled = (30 * done.min(total)).checked_div(total).unwrap_or(0) as usize;
+    let words = shown(words).replace(['\n', '\t'], " ");
+    let full = "=".repeat(filled);
+    format!("\x1b[?7l\r{full:<30} {done}/{total}  {words}\x1b[K\x1b[?7h")
 }
 
 /// Text without what a terminal would act on; line breaks and tabs stay.

@@ -69,6 +69,7 @@ impl RemoteArgs {
             ca_file: self.ca_file,
             proxy: true,
             user_agent: concat!("sshkeyd/", env!("CARGO_PKG_VERSION")).to_owned(),
+            one_shot: false,
         })
         .map_err(explained)?;
         Ok(Api::try_new(http, url, Some(api_key.0)).map_err(explained)?)

@@ -1,14 +1,17 @@
-//! How far a key has come: shown as a table, and waited for.
+//! How far a key has come, or the end of a deleted key's sessions: shown as a table, and waited for.
 //!
 //! Owns when a wait is over (interface.md section 1, `--wait`): every live instance has `proved`
-//! the key, or has `written` it and says why no proof can be had. Refuses to count an instance that
+//! the key, or has `written` it and says why no proof can be had; of a key that was deleted with its
+//! sessions, every live instance has said what became of them. Refuses to count an instance that
 //! has not spoken as one that has; those that are not live are counted, not waited for.
 
 use super::exit::{Exit, Failed};
 use super::output::Output;
 use super::remote::explained;
 use crate::client::{Api, ClientError};
-use crate::wire::{InstanceState, Rollout, RolloutInstance, RolloutState};
+use crate::wire::{
+    InstanceState, OrderOutcome, Rollout, RolloutEnd, RolloutInstance, RolloutState,
+};
 use std::time::Duration;
 
 /// How long one query is held: short enough to pass any proxy.
@@ -23,6 +26,8 @@ struct Standing<'a> {
     settled: Vec<&'a RolloutInstance>,
     others: Vec<&'a RolloutInstance>,
     not_live: usize,
+    /// It is about the sessions of a key that was deleted.
+    ending: bool,
 }
 
 /// What a wait came to.
@@ -38,13 +43,14 @@ fn standing<'a>(rollout: &'a Rollout, only: Option<&str>) -> Standing<'a> {
         settled: Vec::new(),
         others: Vec::new(),
         not_live: 0,
+        ending: rollout.end_sessions.is_some(),
     };
     for instance in &rollout.instances {
         let live = instance.instance_state == InstanceState::Live;
         match only {
             Some(only) if !is_named(instance, only) => continue,
             None if !live => standing.not_live += 1,
-            _ if live && has_settled(instance) => standing.settled.push(instance),
+            _ if live && has_settled(instance, standing.ending) => standing.settled.push(instance),
             _ => standing.others.push(instance),
         }
     }
@@ -55,7 +61,10 @@ fn is_named(instance: &RolloutInstance, name: &str) -> bool {
     instance.instance.to_string() == name || instance.label == name
 }
 
-fn has_settled(instance: &RolloutInstance) -> bool {
+fn has_settled(instance: &RolloutInstance, ending: bool) -> bool {
+    if ending {
+        return instance.end_sessions.is_some();
+    }
     match instance.state {
         RolloutState::Proved => true,
         RolloutState::Written => instance.why.is_some(),
@@ -111,7 +120,7 @@ pub(super) async fn wait(
         }
     };
     let ended = tokio::time::timeout(within, watch).await;
-    progress.end();
+    progress.end(out);
     let settled = ended.is_ok();
     ended.unwrap_or(Ok(()))?;
     match last {
@@ -130,18 +139,87 @@ fn no_such_instance(name: &str) -> Failed {
 }
 
 fn summary(standing: &Standing<'_>) -> String {
+    if standing.ending {
+        return summary_of_end(standing);
+    }
     let count = |state| standing.settled.iter().filter(|i| i.state == state).count();
     let (proved, written) = (count(RolloutState::Proved), count(RolloutState::Written));
     let all = standing.settled.len() + standing.others.len();
-    let mut text = format!("proved on {proved} of {all}");
+    let text = format!("proved on {proved} of {all}");
+    counted(text, standing, written, "written without proof")
+}
+
+fn summary_of_end(standing: &Standing<'_>) -> String {
+    let ends = || standing.settled.iter().filter_map(|i| i.end_sessions);
+    let ended: u64 = ends().map(|end| u64::from(end.ended)).sum();
+    let sessions = if ended == 1 { "session" } else { "sessions" };
+    let (answered, all) = (
+        standing.settled.len(),
+        standing.settled.len() + standing.others.len(),
+    );
+    let text = format!("{ended} {sessions} ended, {answered} of {all} have answered");
+    let not_done = ends().filter(|end| !is_done(end)).count();
+    counted(text, standing, not_done, "could not end all")
+}
+
+/// Adds what there is of numbers that are no good news.
+fn counted(mut text: String, standing: &Standing<'_>, number: usize, words: &str) -> String {
     for (number, words) in [
-        (written, "written without proof"),
+        (number, words),
         (standing.others.len(), "to come"),
         (standing.not_live, "not live"),
     ] {
         if number > 0 {
             text.push_str(&format!(", {number} {words}"));
         }
+    }
+    text
+}
+
+/// Whether no session by the key is left there, as far as the instance says.
+fn is_done(end: &RolloutEnd) -> bool {
+    matches!(end.outcome, OrderOutcome::Ended | OrderOutcome::None) && end.left == 0
+}
+
+/// What came of a wait for the end of a key's sessions, instance by instance. True: all who were
+/// waited for have answered, and none of them has such a session left.
+pub(super) fn show_ended(waited: &Waited, out: &mut Output) -> bool {
+    let standing = standing(&waited.rollout, None);
+    out.line(&summary(&standing));
+    let mut done = waited.settled;
+    for instance in &standing.settled {
+        let Some(end) = &instance.end_sessions else {
+            continue;
+        };
+        let text = format!("{}: {}", named(instance), words_of_end(end));
+        if is_done(end) {
+            out.line(&text);
+        } else {
+            done = false;
+            out.error(&text);
+        }
+    }
+    for instance in &standing.others {
+        out.error(&format!("{}: has not answered yet", named(instance)));
+    }
+    done
+}
+
+/// What became of the sessions, in words.
+fn words_of_end(end: &RolloutEnd) -> String {
+    let sessions = |n: u32| format!("{n} session{}", if n == 1 { "" } else { "s" });
+    let mut text = match end.outcome {
+        OrderOutcome::Ended => format!("{} ended", sessions(end.ended)),
+        OrderOutcome::None => "no session of it".to_owned(),
+        OrderOutcome::NotMapped => {
+            "cannot tell whose key opened a session here; see its conditions".to_owned()
+        }
+        OrderOutcome::RefusedHere => {
+            "ends no sessions; its configuration says end-on-revoke = \"never\"".to_owned()
+        }
+    };
+    if end.left > 0 {
+        text.push_str(&format!(", {} still there", sessions(end.left)));
     }
     text
 }
@@ -163,13 +241,31 @@ pub(super) fn show_end(waited: &Waited, only: Option<&str>, out: &mut Output) {
 /// Every instance, for a person.
 pub(super) fn show(rollout: &Rollout, out: &mut Output) {
     let row = |i: &RolloutInstance| {
-        let seen = state_word(i.instance_state);
-        [
-            i.instance.to_string(),
-            i.label.clone(),
-            seen.to_owned(),
-            words(i),
-        ]
+        let seen = state_word(i.instance_state).to_owned();
+        [i.instance.to_string(), i.label.clone(), seen]
+    };
+    if let Some(order) = rollout.end_sessions {
+        let row = |i: &RolloutInstance| {
+            let [id, label, seen] = row(i);
+            let answer = i.end_sessions.as_ref().map(words_of_end);
+            [
+                id,
+                label,
+                seen,
+                words_of_deleted(i),
+                answer.unwrap_or_default(),
+            ]
+        };
+        let rows: Vec<[String; 5]> = rollout.instances.iter().map(row).collect();
+        out.table(["ID", "LABEL", "INSTANCE", "KEY", "SESSIONS"], &rows);
+        let asked = order.asked_at;
+        out.line(&format!("deleted {asked:.0}; its sessions were to end"));
+        out.line(&summary(&standing(rollout, None)));
+        return;
+    }
+    let row = |i: &RolloutInstance| {
+        let [id, label, seen] = row(i);
+        [id, label, seen, words(i)]
     };
     let rows: Vec<[String; 4]> = rollout.instances.iter().map(row).collect();
     out.table(["ID", "LABEL", "INSTANCE", "KEY"], &rows);
@@ -203,6 +299,20 @@ fn words(instance: &RolloutInstance) -> String {
         },
         (RolloutState::Refused, None) => "refused".to_owned(),
         (RolloutState::Refused, Some(why)) => format!("refused: {why}"),
+    };
+    if let Some(since) = instance.offline_since {
+        text.push_str(&format!("; offline since {since:.0}"));
+    }
+    text
+}
+
+/// Where a deleted key stands on one instance, in words.
+fn words_of_deleted(instance: &RolloutInstance) -> String {
+    let mut text = match (instance.state, instance.why.as_deref()) {
+        (RolloutState::Refused, why) => why.unwrap_or("deleted").to_owned(),
+        (RolloutState::Wanted, _) => "not reported yet".to_owned(),
+        (RolloutState::Written | RolloutState::Proved, None) => "still there".to_owned(),
+        (RolloutState::Written | RolloutState::Proved, Some(why)) => format!("still there: {why}"),
     };
     if let Some(since) = instance.offline_since {
         text.push_str(&format!("; offline since {since:.0}"));

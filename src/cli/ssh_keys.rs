@@ -1,4 +1,4 @@
-//! `sshkeyd ssh-keys list|add|delete|rollout`: an account's SSH keys, from a person's shell.
+//! `sshkeyd ssh-keys list|add|delete|revoke|rollout`: an account's SSH keys, from a person's shell.
 //!
 //! Owns reading a key file and what is sent of it. Refuses a private key, and anything else that is
 //! no public key, before a byte leaves this machine.
@@ -39,16 +39,15 @@ enum Action {
     /// Saves a public key; every instance gets it
     Add(AddArgs),
     /// Deletes a key; every instance loses it
-    Delete {
+    Delete(DeleteArgs),
+    /// Deletes a key, takes it out of every line, whoever put it there, and ends its sessions
+    Revoke {
         /// The key's id, as `list` shows it
         id: i64,
-        /// Also end the sessions that were opened with it
-        #[arg(long)]
-        end_sessions: bool,
         #[command(flatten)]
         remote: RemoteArgs,
     },
-    /// Shows how far a key has come, on every instance
+    /// Shows how far a key, or its deletion, has come on every instance
     Rollout {
         /// The key's id, as `list` shows it
         id: i64,
@@ -93,6 +92,28 @@ struct AddArgs {
     remote: RemoteArgs,
 }
 
+#[derive(Debug, clap::Args)]
+struct DeleteArgs {
+    /// The key's id, as `list` shows it
+    id: i64,
+    /// Also end the sessions that were opened with it
+    #[arg(long)]
+    end_sessions: bool,
+    /// Wait until every live instance has said what became of them, a minute by default
+    #[arg(
+        long,
+        value_name = "TIME",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "60s",
+        value_parser = duration,
+        requires = "end_sessions"
+    )]
+    wait: Option<Duration>,
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
 /// What `add --json` prints.
 #[derive(Serialize)]
 struct Added<'a> {
@@ -122,15 +143,12 @@ pub(super) fn run(args: Args, out: &mut Output) -> anyhow::Result<Exit> {
             let wait = args.wait.map(|within| (within, args.only.as_deref()));
             return runtime.block_on(add(&api, &new, wait, args.json, out));
         }
-        Action::Delete {
-            id,
-            end_sessions,
-            remote,
-        } => {
+        Action::Delete(args) => return runtime.block_on(delete(args, out)),
+        Action::Revoke { id, remote } => {
             let call = remote.api()?;
-            let call = call.delete_ssh_key(id, end_sessions);
+            let call = call.revoke_ssh_key(id);
             runtime.block_on(call).map_err(explained)?;
-            out.line(&format!("deleted key {id}"));
+            out.line(&format!("revoked key {id}; it cannot be saved again"));
         }
         Action::Rollout { id, json, remote } => {
             let rollout = runtime
@@ -204,6 +222,25 @@ async fn add(
     })
 }
 
+async fn delete(args: DeleteArgs, out: &mut Output) -> anyhow::Result<Exit> {
+    let (id, api) = (args.id, args.remote.api()?);
+    let deleted = api.delete_ssh_key(id, args.end_sessions).await;
+    deleted.map_err(explained)?;
+    out.line(&format!("deleted key {id}"));
+    let Some(within) = args.wait else {
+        return Ok(Exit::Done);
+    };
+    let waited = rollout::wait(&api, id, within, None, out)
+        .await
+        .with_context(|| {
+            format!("key {id} was deleted; what became of its sessions is not known")
+        })?;
+    Ok(match rollout::show_ended(&waited, out) {
+        true => Exit::Done,
+        false => Exit::NotDone,
+    })
+}
+
 /// Reads the file and says what is to be saved of it: type, blob and comment, nothing else.
 fn new_key(args: &AddArgs) -> anyhow::Result<NewSshKey> {
     let (key, comment) = read_key(&args.file)?;
@@ -265,12 +302,14 @@ fn list(keys: &[SshKey], out: &mut Output) {
     let row = |key: &SshKey| {
         let key_type = key.public_key.split(' ').next().unwrap_or_default();
         let expires = key.expires_at.map(|at| format!("{at:.0}"));
+        let used = key.last_used_at.map(|at| format!("{at:.0}"));
         [
             key.id.to_string(),
             key.name.clone(),
             key_type.to_owned(),
             key.fingerprint.clone(),
             format!("{:.0}", key.created_at),
+            used.unwrap_or_default(),
             expires.unwrap_or_else(|| "never".to_owned()),
             key.options.clone(),
         ]
@@ -282,6 +321,7 @@ fn list(keys: &[SshKey], out: &mut Output) {
         "TYPE",
         "FINGERPRINT",
         "SAVED",
+        "LAST USED",
         "EXPIRES",
         "OPTIONS",
     ];

@@ -3,13 +3,15 @@
 
 use super::exit::{Exit, Failed};
 use super::output::Output;
-use crate::agent::{Answer, Request, ask};
+use crate::agent::{Answer, AskError, Request, ask};
 use crate::config;
-use crate::wire::{State, Status};
+use crate::wire::{Proof, Severity, SourceState, SourceStatus, State, Status, TargetStatus};
 use std::path::{Path, PathBuf};
 
 /// Where an agent listens that runs as the system's.
 const CONTROL_SOCKET: &str = "/run/sshkeyd/agent.sock";
+/// Most keys of a target that are shown to people.
+const SHOWN: usize = 32;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct StatusArgs {
@@ -46,29 +48,55 @@ impl WhichAgent {
     /// Where that agent listens. Who may not read the file may still ask the system's agent.
     fn socket(&self) -> Result<PathBuf, Failed> {
         let file = self.file();
-        match super::agent::read(&file) {
-            Ok(config) => Ok(config.control_socket),
+        match config::control_socket(&file, &super::env) {
+            Ok(socket) => Ok(socket),
             Err(_) if self.config.is_none() && Path::new(CONTROL_SOCKET).exists() => {
                 Ok(CONTROL_SOCKET.into())
             }
-            Err(failed) => Err(failed),
+            Err(faults) => Err(Failed::new(Exit::Config, faults)),
+        }
+    }
+
+    /// Asks it for its state, or for something that ends with it.
+    pub(super) fn ask(&self, request: Request) -> anyhow::Result<Status> {
+        match status_of(self.ask_for(request)?)? {
+            Some(status) => Ok(status),
+            None => Err(Failed::new(Exit::Unavailable, "the agent gave another answer").into()),
         }
     }
 
     /// Asks it.
-    pub(super) fn ask(&self, request: Request) -> anyhow::Result<Status> {
-        let socket = self.socket()?;
-        let answer = super::runtime()?
-            .block_on(ask(&socket, request))
-            .map_err(|error| {
-                let text = format!("{}; is it running", super::in_words(&error));
-                Failed::new(Exit::Unavailable, text)
-            })?;
-        match answer {
-            Answer::Status(status) => Ok(*status),
-            Answer::Refused(why) => Err(Failed::new(Exit::NotDone, why).into()),
-            Answer::Denied(why) => Err(Failed::new(Exit::NotPermitted, why).into()),
+    pub(super) fn ask_for(&self, request: Request) -> anyhow::Result<Answer> {
+        match self.try_ask(request)? {
+            Ok(answer @ (Answer::Refused(_) | Answer::Denied(_))) => {
+                status_of(answer)?;
+                Err(Failed::new(Exit::NotDone, "not done").into())
+            }
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(unavailable(&error).into()),
         }
+    }
+
+    /// Asks it, where one answers.
+    pub(super) fn try_ask(&self, request: Request) -> anyhow::Result<Result<Answer, AskError>> {
+        let socket = self.socket()?;
+        Ok(super::runtime()?.block_on(ask(&socket, request)))
+    }
+}
+
+/// An agent that does not answer is 69.
+pub(super) fn unavailable(error: &AskError) -> Failed {
+    let text = format!("{}; is it running", super::in_words(error));
+    Failed::new(Exit::Unavailable, text)
+}
+
+/// The state that an answer holds, if it holds one; a refusal is an error.
+pub(super) fn status_of(answer: Answer) -> Result<Option<Status>, Failed> {
+    match answer {
+        Answer::Status(status) => Ok(Some(*status)),
+        Answer::Refused(why) => Err(Failed::new(Exit::NotDone, why)),
+        Answer::Denied(why) => Err(Failed::new(Exit::NotPermitted, why)),
+        Answer::Plan(_) | Answer::Doctor(_) => Ok(None),
     }
 }
 
@@ -105,44 +133,108 @@ pub(super) fn show(status: &Status, json: bool, out: &mut Output) -> anyhow::Res
         .map_or_else(String::new, |id| format!(", instance {id}"));
     out.line(&format!("{state}, version {}{instance}", status.version));
     for source in &status.sources {
-        let heard = source
-            .last_success
-            .map_or_else(|| "never".to_owned(), |at| format!("{at:.0}"));
-        let fault = source
-            .last_error
-            .as_ref()
-            .map_or_else(String::new, |fault| format!("; {fault}"));
-        let revision = source
-            .revision
-            .map_or_else(String::new, |revision| format!(", revision {revision}"));
-        out.line(&format!(
-            "source {}: {} keys{revision}, heard {heard}{fault}",
-            source.name, source.keys
-        ));
-        for key in &source.rejected {
-            out.line(&format!("  left out: {}: {}", key.at, key.why));
-        }
+        show_source(source, out);
     }
     for target in &status.targets {
-        let proof = target.proof.as_ref();
+        show_target(target, out);
+    }
+    for session in &status.sessions {
+        let key = session.fingerprint.as_deref().unwrap_or("a key unknown");
+        let certificate = session.certificate.as_ref();
         out.line(&format!(
-            "target {}: {}: {} keys of ours, {} of others; sshd takes {}, of {} unknown",
-            target.user,
-            target.path,
-            target.managed.len(),
-            target.foreign,
-            proof.map_or(0, |proof| proof.accepted.len()),
-            proof.map_or(0, |proof| proof.unknown.len()),
+            "session {} of {} from {} since {:.0}: {key}{}{}{}",
+            session.pid,
+            session.user,
+            session.from,
+            session.since,
+            certificate.map_or_else(String::new, |c| format!(", certificate {}", c.key_id)),
+            session
+                .kind
+                .as_ref()
+                .map_or_else(String::new, |kind| format!(", {kind}")),
+            if session.unproved { ", unproved" } else { "" },
         ));
-        for key in &target.rejected {
-            out.line(&format!("  left out: {}: {}", key.at, key.why));
-        }
     }
     for condition in &status.conditions {
+        let severity = match condition.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Notice => "notice",
+        };
         out.line(&format!(
-            "{} since {:.0}: {}: {}\n  {}",
+            "{severity} {} since {:.0}: {}: {}\n  to do: {}",
             condition.code, condition.since, condition.about, condition.text, condition.todo
         ));
     }
     Ok(())
+}
+
+fn show_source(source: &SourceStatus, out: &mut Output) {
+    let state = match source.state {
+        SourceState::Live => "live",
+        SourceState::Held => "held as it was",
+        SourceState::Unknown => "has never answered",
+    };
+    let heard = source
+        .last_success
+        .map_or_else(String::new, |at| format!(", heard {at:.0}"));
+    let fault = source
+        .last_error
+        .as_ref()
+        .map_or_else(String::new, |fault| format!("; {fault}"));
+    let revision = source
+        .revision
+        .map_or_else(String::new, |revision| format!(", revision {revision}"));
+    let keys = plural(source.keys, "key");
+    out.line(&format!(
+        "source {}: {state}, {keys}{revision}{heard}{fault}",
+        source.name
+    ));
+    for key in &source.rejected {
+        out.line(&format!("  left out: {}: {}", key.at, key.why));
+    }
+}
+
+fn show_target(target: &TargetStatus, out: &mut Output) {
+    out.line(&format!(
+        "target {}: {}: {} of ours, {} of others",
+        target.user,
+        target.path,
+        plural(target.managed.len(), "key"),
+        target.foreign,
+    ));
+    let none = Proof::default();
+    let proof = target.proof.as_ref().unwrap_or(&none);
+    for key in target.managed.iter().take(SHOWN) {
+        let unknown = proof
+            .unknown
+            .iter()
+            .find(|unknown| unknown.fingerprint == *key);
+        let word = match unknown {
+            _ if proof.accepted.contains(key) => "proved".to_owned(),
+            Some(unknown) => format!("written, not proved: {}", unknown.why),
+            None => "written, not proved yet".to_owned(),
+        };
+        out.line(&format!("  {key}  {word}"));
+    }
+    let more = target.managed.len().saturating_sub(SHOWN);
+    if more > 0 {
+        out.line(&format!("  and {more} more, with --json"));
+    }
+    for key in target.foreign_keys.iter().take(SHOWN) {
+        out.line(&format!("  {key}  somebody's, left alone"));
+    }
+    for key in &proof.still_accepted {
+        out.line(&format!("  {key}  taken out, and still accepted"));
+    }
+    for key in &target.rejected {
+        out.line(&format!("  left out: {}: {}", key.at, key.why));
+    }
+}
+
+fn plural(count: usize, word: &str) -> String {
+    match count {
+        1 => format!("1 {word}"),
+        count => format!("{count} {word}s"),
+    }
 }

@@ -44,5 +44,16 @@ fn report(status: &Status, out: &mut Output) -> bool {
             out.note(&format!("{}: {}: {}", fault.code, fault.about, fault.text));
         }
     }
+    // What is left in sshd's configuration is about no target.
+    let of_sshd = |code: &str| code.starts_with("sshd-") || code.starts_with("drop-in-");
+    for fault in status.conditions.iter().filter(|c| of_sshd(&c.code)) {
+        let is_told = status
+            .targets
+            .iter()
+            .any(|target| target.path == fault.about);
+        if !is_told {
+            out.note(&format!("{}: {}: {}", fault.code, fault.about, fault.text));
+        }
+    }
     settled
 }

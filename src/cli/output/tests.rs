@@ -143,6 +143,27 @@ fn progress_in_a_pipe_says_each_change_once() {
     for words in ["0 of 2", "0 of 2", "1 of 2", "1 of 2"] {
         progress.show(&mut out, 0, 2, words);
     }
-    progress.end();
+    progress.end(&mut out);
     assert_eq!(seen.err(), "0 of 2\n1 of 2\n");
+}
+
+#[test]
+fn progress_on_a_terminal_is_one_line_and_leaves_nothing() {
+    let (mut out, seen) = Output::captured();
+    out.err.terminal = true;
+    let mut progress = out.progress();
+    progress.show(&mut out, 0, 0, "nobody yet");
+    progress.show(&mut out, 1, 2, "1 of 2\n\x1b[2J");
+    progress.end(&mut out);
+    let said = seen.err();
+    let lines: Vec<&str> = said.split('\r').collect();
+    let blank = " ".repeat(30);
+    let half = format!("{}{}", "=".repeat(15), " ".repeat(15));
+    let shown = [
+        "\x1b[?7l",
+        &format!("{blank} 0/0  nobody yet\x1b[K\x1b[?7h\x1b[?7l"),
+        &format!("{half} 1/2  1 of 2 [2J\x1b[K\x1b[?7h"),
+        "\x1b[K",
+    ];
+    assert_eq!(lines, shown);
 }

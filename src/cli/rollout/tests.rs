@@ -14,6 +14,7 @@ fn on(id: i64, live: InstanceState, state: RolloutState, why: Option<&str>) -> R
         why: why.map(str::to_owned),
         offline_since: None,
         proved_after_ms: None,
+        end_sessions: None,
     }
 }
 
@@ -23,6 +24,7 @@ fn picture(instances: Vec<RolloutInstance>) -> Rollout {
         fingerprint: "SHA256:x".to_owned(),
         revision: 1,
         counts: RolloutCounts::default(),
+        end_sessions: None,
         instances,
     }
 }
@@ -170,4 +172,94 @@ async fn no_live_instance_is_done_at_once_and_says_so() {
             .settled
     );
     assert_eq!(seen.err(), "proved on 0 of 0, 1 not live\n");
+}
+
+/// Outcome, ended, left.
+type Said = Option<(OrderOutcome, u32, u32)>;
+
+fn of_deleted(answers: &[(i64, InstanceState, Said)]) -> Rollout {
+    let at = "2026-11-22T19:00:00Z".parse().unwrap();
+    let instance = |(id, live, answer): &(i64, InstanceState, Said)| {
+        let mut instance = on(*id, *live, Refused, Some("deleted"));
+        instance.end_sessions = answer.map(|(outcome, ended, left)| RolloutEnd {
+            outcome,
+            ended,
+            left,
+            at,
+        });
+        instance
+    };
+    let mut rollout = picture(answers.iter().map(instance).collect());
+    rollout.end_sessions = Some(crate::wire::RolloutOrder {
+        id: 3,
+        asked_at: at,
+        until: at,
+        open: true,
+    });
+    rollout
+}
+
+fn ended(rollout: Rollout, settled: bool) -> (bool, String, String) {
+    let (mut out, seen) = Output::captured();
+    let done = show_ended(&Waited { rollout, settled }, &mut out);
+    (done, seen.out(), seen.err())
+}
+
+#[test]
+fn the_end_of_sessions_is_settled_by_an_answer_and_by_nothing_else() {
+    let answer = Some((OrderOutcome::None, 0, 0));
+    let left =
+        |answers: &[(i64, InstanceState, Said)]| standing(&of_deleted(answers), None).others.len();
+    assert_eq!(left(&[(1, Live, None)]), 1);
+    assert_eq!(left(&[(1, Live, answer)]), 0);
+    assert_eq!(
+        left(&[(1, Live, answer), (2, Stale, None), (3, Never, None)]),
+        0
+    );
+}
+
+#[test]
+fn what_ended_is_said_instance_by_instance() {
+    let all = of_deleted(&[
+        (1, Live, Some((OrderOutcome::Ended, 2, 0))),
+        (2, Live, Some((OrderOutcome::None, 0, 0))),
+        (3, Offline, None),
+    ]);
+    let (done, out, err) = ended(all.clone(), true);
+    let told = "2 sessions ended, 2 of 2 have answered, 1 not live\n\
+                instance 1 \"web1\": 2 sessions ended\n\
+                instance 2 \"web2\": no session of it\n";
+    assert_eq!((done, out.as_str(), err.as_str()), (true, told, ""));
+    let (mut out, seen) = Output::captured();
+    show(&all, &mut out);
+    let text = seen.out();
+    assert!(
+        text.contains("web1   live      deleted  2 sessions ended\n"),
+        "{text}"
+    );
+    assert!(text.contains("web3   offline   deleted  -\n"), "{text}");
+}
+
+#[test]
+fn sessions_that_are_left_are_not_done() {
+    for (answer, words) in [
+        (
+            (OrderOutcome::Ended, 1, 1),
+            "1 session ended, 1 session still there",
+        ),
+        ((OrderOutcome::NotMapped, 0, 0), "cannot tell whose key"),
+        (
+            (OrderOutcome::RefusedHere, 0, 0),
+            "end-on-revoke = \"never\"",
+        ),
+    ] {
+        let (done, out, err) = ended(of_deleted(&[(1, Live, Some(answer))]), true);
+        assert!(!done && err.contains(words), "{err}");
+        assert!(out.ends_with("1 could not end all\n"), "{out}");
+    }
+    let (done, _, err) = ended(of_deleted(&[(1, Live, None)]), false);
+    assert!(
+        !done && err.contains("instance 1 \"web1\": has not answered yet"),
+        "{err}"
+    );
 }

@@ -100,7 +100,7 @@ fn an_expiry_counts_from_now_and_stays_in_the_calendar() {
 }
 
 const SAVED: &str = r#"{"id":7,"name":"laptop","public_key":"ssh-ed25519 AAAA","fingerprint":"SHA256:x",
-"options":"","created_at":"2026-11-22T19:00:00.123Z","expires_at":null,"last_used_at":null}"#;
+"options":"","created_at":"2026-11-22T19:00:00.123Z","expires_at":null,"last_used_at":"2026-11-23T08:00:00Z"}"#;
 
 /// Runs the command against canned answers, on a thread of its own as `main` does.
 async fn ran(args: &[&str], replies: Vec<Reply>) -> (anyhow::Result<Exit>, String, String) {
@@ -130,6 +130,7 @@ async fn a_listing_is_a_table_or_json() {
             "ssh-ed25519",
             "SHA256:x",
             saved,
+            "2026-11-23T08:00:00Z",
             "never",
             "-"
         ]
@@ -170,4 +171,47 @@ async fn the_services_refusal_is_shown_in_its_words() {
     assert_eq!(crate::cli::exit::exit_of(&error), Exit::NotDone);
     assert_eq!(error.to_string(), "refused: not yet");
     assert!(out.is_empty());
+}
+
+#[tokio::test]
+async fn a_deletion_waits_for_the_end_of_its_sessions() {
+    let gone = || Reply::new("204 No Content", &[], "");
+    let rollout = |answer: &str| {
+        let body = format!(
+            r#"{{"id":7,"fingerprint":"SHA256:x","revision":9,"counts":{{"total":1,"live":1,
+            "proved":0,"written":0,"wanted":0,"refused":1,"offline":0}},
+            "end_sessions":{{"id":3,"asked_at":"2026-11-22T19:00:00Z",
+            "until":"2026-11-29T19:00:00Z","open":true}},
+            "instances":[{{"instance":1,"label":"web","instance_state":"live","state":"refused",
+            "why":"deleted","offline_since":null,"proved_after_ms":null{answer}}}]}}"#
+        );
+        let headers = ["Content-Type: application/json", "ETag: \"e\""];
+        Reply::new("200 OK", &headers, &body)
+    };
+    let end = |outcome: &str| {
+        rollout(&format!(
+            r#","end_sessions":{{"outcome":"{outcome}","ended":2,"left":0,
+            "at":"2026-11-22T19:00:01Z"}}"#
+        ))
+    };
+    let wait = ["delete", "7", "--end-sessions", "--wait"];
+    let (done, out, err) = ran(&wait, vec![gone(), rollout(""), end("ended")]).await;
+    assert_eq!(done.unwrap(), Exit::Done);
+    let told = "deleted key 7\n2 sessions ended, 1 of 1 have answered\n\
+                instance 1 \"web\": 2 sessions ended\n";
+    assert_eq!(out, told);
+    assert!(
+        err.starts_with("0 sessions ended, 0 of 1 have answered, 1 to come\n"),
+        "{err}"
+    );
+    let (done, ..) = ran(&wait, vec![gone(), end("not-mapped")]).await;
+    assert_eq!(done.unwrap(), Exit::NotDone);
+
+    let (done, out, _) = ran(&["delete", "7", "--end-sessions"], vec![gone()]).await;
+    assert_eq!(
+        (done.unwrap(), out.as_str()),
+        (Exit::Done, "deleted key 7\n")
+    );
+    let unfit = ["sshkeyd", "ssh-keys", "delete", "7", "--wait"];
+    assert!(Cli::try_parse_from(unfit).is_err());
 }
