@@ -68,7 +68,7 @@
 //! | account | whose keys these are: a customer of the service, not a Unix user |
 //! | instance | one rented machine of an account |
 //! | local user | a Unix user on an instance |
-//! | source | where an agent gets keys: a service's account, or a file |
+//! | source | where an agent gets keys: a service's account, Vast.ai, any address, or a file |
 //! | target | where an agent puts them: one local user's authorized_keys |
 //! | snapshot | one signed, numbered state of all keys of an account |
 //! | revision | the number of that state; it only grows |

@@ -110,7 +110,7 @@ fn is_met(option: &str, now: Timestamp) -> bool {
 fn expiry(value: &str) -> Option<Timestamp> {
     let (digits, zone) = match value.strip_suffix('Z') {
         Some(digits) => (digits, TimeZone::UTC),
-        None => (value, TimeZone::system()),
+        None => (value, crate::sys::clock::zone()),
     };
     if !matches!(digits.len(), 8 | 12 | 14) || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;

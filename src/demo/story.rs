@@ -172,6 +172,7 @@ async fn refused(stage: &Stage, key: Fingerprint) -> anyhow::Result<()> {
         match ask(&stage.control_socket, Request::Status).await? {
             Answer::Status(status) => Ok(*status),
             Answer::Refused(why) | Answer::Denied(why) => bail!("the agent says: {why}"),
+            Answer::Plan(_) | Answer::Doctor(_) => bail!("the agent gave another answer"),
         }
     };
     within("the proof that the key is refused", async || {
