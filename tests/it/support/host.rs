@@ -1,6 +1,6 @@
 //! A rented machine: one agent with its configuration, state and control socket, and homes.
 
-use crate::support::process::{Daemon, Ran, sshkeyd, wait_for, wait_until};
+use crate::support::process::{Daemon, Ran, agent_program, sshkeyd_under, wait_for, wait_until};
 use crate::support::service::Service;
 use crate::support::sshd::{Sshd, User, WorkDir, put};
 use sshkeyd::keys::PublicKey;
@@ -12,7 +12,7 @@ use std::fs::{self, DirBuilder};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, chown};
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 
 /// A machine with an agent, which runs or not.
 #[derive(Debug)]
@@ -23,7 +23,10 @@ pub(crate) struct Host {
     sources: String,
     targets: String,
     rest: String,
+    sessions: String,
     instead: Option<String>,
+    env: Vec<(String, String)>,
+    program: PathBuf,
 }
 
 impl Host {
@@ -42,18 +45,67 @@ impl Host {
             sources: String::new(),
             targets: String::new(),
             rest,
+            sessions: "report = false\nend-on-revoke = \"never\"\n".to_owned(),
             instead: None,
+            env: Vec::new(),
+            program: agent_program(),
         }
+    }
+
+    /// The agent is this copy of the program.
+    pub(crate) fn with_program(mut self, program: &Path) -> Self {
+        self.program = program.to_owned();
+        self
+    }
+
+    /// What is done about live sessions: lines of `[sessions]`.
+    pub(crate) fn with_sessions(mut self, lines: &str) -> Self {
+        self.sessions = format!("{lines}\n");
+        self
+    }
+
+    /// Asks the sshd there for proof.
+    pub(crate) fn with_sshd_at(mut self, address: SocketAddr, config: &Path) -> Self {
+        self.rest = format!(
+            "[verify]\nsshd = \"{address}\"\n[certificates]\nsshd-config = \"{}\"\n\
+             host-keys = [\"{}\"]\ndrop-in = \"{}/none/30-sshkeyd.conf\"\n",
+            config.display(),
+            config.with_file_name("host_key.pub").display(),
+            self.dir.path().display()
+        );
+        self
+    }
+
+    /// Its sshd is this program.
+    pub(crate) fn with_sshd_program(mut self, program: &Path) -> Self {
+        let own = format!("[certificates]\nsshd = \"{}\"\n", program.display());
+        self.rest = self.rest.replace("[certificates]\n", &own);
+        self
     }
 
     /// Asks this sshd for proof.
     pub(crate) fn with_sshd(mut self, sshd: &Sshd) -> Self {
         self.rest = format!(
-            "[verify]\nsshd = \"{}\"\n[certificates]\nsshd-config = \"{}\"\nhost-keys = []\n",
+            "[verify]\nsshd = \"{}\"\n[certificates]\nsshd-config = \"{}\"\nhost-keys = []\n\
+             drop-in = \"{}/none/30-sshkeyd.conf\"\n",
             sshd.address,
-            sshd.config.display()
+            sshd.config.display(),
+            self.dir.path().display()
         );
         self
+    }
+
+    /// The same, and this is its drop-in. `more` are further lines of `[certificates]`, and tables.
+    pub(crate) fn with_drop_in(self, sshd: &Sshd, drop_in: &Path, more: &str) -> Self {
+        let mut host = self.with_sshd(sshd);
+        let own = format!("drop-in = \"{}\"\n{more}", drop_in.display());
+        host.rest = host
+            .rest
+            .split("drop-in = ")
+            .take(1)
+            .chain([&*own])
+            .collect();
+        host
     }
 
     /// Asks another SSH server for proof, with nothing of OpenSSH installed.
@@ -110,6 +162,18 @@ impl Host {
         self
     }
 
+    /// A source with these settings.
+    pub(crate) fn with_source(mut self, name: &str, settings: &str) -> Self {
+        let _ = write!(self.sources, "[[source]]\nname = \"{name}\"\n{settings}\n");
+        self
+    }
+
+    /// A variable of the agent's environment, and of the commands about it.
+    pub(crate) fn with_env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// That file.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(format!("{name}.pub"))
@@ -131,7 +195,23 @@ impl Host {
         self.with_path(&home.user, &home.authorized_keys(), sources, more)
     }
 
-    fn with_path(mut self, user: &str, path: &Path, sources: &str, more: &str) -> Self {
+    /// A target of the method `command`.
+    pub(crate) fn with_command(mut self, user: &str, sources: &str) -> Self {
+        let names: Vec<_> = sources.split(' ').collect();
+        let _ = writeln!(
+            self.targets,
+            "[[target]]\nuser = \"{user}\"\nmethod = \"command\"\nsources = {names:?}"
+        );
+        self
+    }
+
+    /// Where its indexes are.
+    pub(crate) fn indexes(&self) -> PathBuf {
+        self.dir.path().join("state/keys")
+    }
+
+    /// A target with a file of any name, sshd's tokens in it.
+    pub(crate) fn with_path(mut self, user: &str, path: &Path, sources: &str, more: &str) -> Self {
         let names: Vec<_> = sources.split(' ').collect();
         let _ = writeln!(
             self.targets,
@@ -146,8 +226,8 @@ impl Host {
         let dir = self.dir.path().display();
         format!(
             "[agent]\nstate-dir = \"{dir}/state\"\ncontrol-socket = \"{dir}/run/agent.sock\"\n\
-             {}{}{}[heartbeat]\ninterval = \"1s\"\n",
-            self.sources, self.targets, self.rest
+             {}{}{}[sessions]\n{}[heartbeat]\ninterval = \"1s\"\n",
+            self.sources, self.targets, self.rest, self.sessions
         )
     }
 
@@ -168,6 +248,11 @@ impl Host {
         self.instead = Some(self.toml().replace("[agent]", "[agent]\nlog = \"trace\""));
     }
 
+    /// No target from here on but those that are added again.
+    pub(crate) fn forget_targets(&mut self) {
+        self.targets.clear();
+    }
+
     /// Leaves a source out of the configuration from here on.
     pub(crate) fn forget_source(&mut self, name: &str) {
         let of = |part: &&str| !part.contains(&format!("name = \"{name}\""));
@@ -178,15 +263,30 @@ impl Host {
 
     /// Writes the configuration and starts the agent.
     pub(crate) fn start(&mut self) {
+        self.start_as(sshkeyd_under(&[], &self.program));
+    }
+
+    /// The same, in a way of one's own: what runs the binary, up to its arguments.
+    pub(crate) fn start_as(&mut self, mut agent: Command) {
         self.configure();
-        let mut agent = sshkeyd();
         agent.arg("agent").arg("--config").arg(&self.config);
+        agent.envs(self.env.iter().cloned());
         self.daemon = Some(Daemon::start("agent", &mut agent, self.dir.path()));
     }
 
-    /// The same, and waits until it answers.
+    /// Starts the agent and waits until it answers.
     pub(crate) fn up(&mut self) -> &mut Self {
-        self.start();
+        self.up_under(&[])
+    }
+
+    /// The same, with another command line before the agent's.
+    pub(crate) fn up_under(&mut self, wrapper: &[String]) -> &mut Self {
+        self.up_as(sshkeyd_under(wrapper, &self.program))
+    }
+
+    /// The same, in a way of one's own.
+    pub(crate) fn up_as(&mut self, agent: Command) -> &mut Self {
+        self.start_as(agent);
         wait_until("the agent to answer", || {
             let daemon = self.daemon.as_mut().unwrap();
             assert!(daemon.is_up(), "{}", daemon.log());
@@ -209,14 +309,20 @@ impl Host {
         self.daemon.as_ref().unwrap().signal(name);
     }
 
+    /// The running agent's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.daemon.as_ref().unwrap().pid()
+    }
+
     /// A command about this machine's agent.
     pub(crate) fn run(&self, args: &[&str]) -> Ran {
         self.run_with(args, &self.config)
     }
 
     fn run_with(&self, args: &[&str], config: &Path) -> Ran {
-        let mut command = sshkeyd();
+        let mut command = sshkeyd_under(&[], &self.program);
         command.args(args).arg("--config").arg(config);
+        command.envs(self.env.iter().cloned());
         Ran::of(&mut command)
     }
 
@@ -224,6 +330,16 @@ impl Host {
     pub(crate) fn once(&self) -> Ran {
         self.configure();
         self.run(&["agent", "--once"])
+    }
+
+    /// The same, with another command line before the agent's.
+    pub(crate) fn once_under(&self, wrapper: &[String]) -> Ran {
+        self.configure();
+        let mut command = sshkeyd_under(wrapper, &self.program);
+        command
+            .args(["agent", "--once", "--config"])
+            .arg(&self.config);
+        Ran::of(&mut command)
     }
 
     pub(crate) fn status(&self) -> Status {

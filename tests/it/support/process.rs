@@ -17,7 +17,33 @@ const LOOK: Duration = Duration::from_millis(15);
 
 /// The binary, without what this environment would have it know.
 pub(crate) fn sshkeyd() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sshkeyd"));
+    sshkeyd_under(&[], Path::new(env!("CARGO_BIN_EXE_sshkeyd")))
+}
+
+/// The agent's program: that of `SSHKEYD_AGENT_BINARY`, so that the same stories are told of a
+/// build of the agent alone; else the binary.
+pub(crate) fn agent_program() -> PathBuf {
+    let named = std::env::var_os("SSHKEYD_AGENT_BINARY").filter(|name| !name.is_empty());
+    named
+        .unwrap_or_else(|| env!("CARGO_BIN_EXE_sshkeyd").into())
+        .into()
+}
+
+/// The agent's program behind another command line.
+pub(crate) fn agent(wrapper: &[String]) -> Command {
+    sshkeyd_under(wrapper, &agent_program())
+}
+
+/// A program behind another command line, without what this environment would have it know.
+pub(crate) fn sshkeyd_under(wrapper: &[String], program: &Path) -> Command {
+    let mut command = match wrapper.split_first() {
+        Some((first, rest)) => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
     for name in [
         "RUST_LOG",
         "SSHKEYD_URL",
@@ -90,6 +116,15 @@ impl Daemon {
         self.child.try_wait().unwrap().is_none()
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it has ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
@@ -108,6 +143,14 @@ impl Daemon {
         let (_, fields) = stat.rsplit_once(')').unwrap();
         let ticks = |n| fields.split_whitespace().nth(n).unwrap().parse::<u64>();
         Duration::from_millis(10 * (ticks(11).unwrap() + ticks(12).unwrap()))
+    }
+
+    /// The most memory it has ever held, in KiB (proc(5), `VmHWM`).
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let words = line.unwrap().split_whitespace().next();
+        words.unwrap().parse().unwrap()
     }
 
     /// TERM, and its end.

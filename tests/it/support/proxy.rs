@@ -1,5 +1,6 @@
 //! A proxy between agent and service that may lie: it changes, replays or cuts what it passes on.
 
+use std::collections::HashMap;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +28,10 @@ struct Shared {
     upstream: Mutex<Option<SocketAddr>>,
     lie: Mutex<Lie>,
     snapshots: Mutex<Vec<Answer>>,
+    requests: Mutex<Vec<(String, Vec<u8>)>>,
     bytes_only: AtomicBool,
+    /// Who is connected, by his address.
+    open: Mutex<HashMap<SocketAddr, TcpStream>>,
 }
 
 impl Proxy {
@@ -38,7 +42,9 @@ impl Proxy {
             upstream: Mutex::new(None),
             lie: Mutex::new(Box::new(|_, answer| Some(answer))),
             snapshots: Mutex::default(),
+            requests: Mutex::default(),
             bytes_only: AtomicBool::new(false),
+            open: Mutex::default(),
         });
         let proxy = Self {
             address: listener.local_addr().unwrap(),
@@ -47,7 +53,15 @@ impl Proxy {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let shared = Arc::clone(&shared);
-                std::thread::spawn(move || pass(stream, &shared));
+                std::thread::spawn(move || {
+                    // The clone goes with the connection: as long as it is there, nobody hangs up.
+                    let place = stream.peer_addr().ok()?;
+                    let clone = stream.try_clone().ok()?;
+                    shared.open.lock().unwrap().insert(place, clone);
+                    let passed = pass(stream, &shared);
+                    shared.open.lock().unwrap().remove(&place);
+                    passed
+                });
             }
         });
         proxy
@@ -64,6 +78,15 @@ impl Proxy {
         self.stand_before(upstream);
     }
 
+    /// Cuts everything that goes through it, and hangs up on whoever comes, until something stands
+    /// behind it again.
+    pub(crate) fn kill(&self) {
+        *self.shared.upstream.lock().unwrap() = None;
+        for stream in self.shared.open.lock().unwrap().values() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
     /// From here on every answer goes through this.
     pub(crate) fn lie(&self, lie: impl FnMut(&str, Answer) -> Option<Answer> + Send + 'static) {
         *self.shared.lie.lock().unwrap() = Box::new(lie);
@@ -71,6 +94,15 @@ impl Proxy {
 
     pub(crate) fn be_honest(&self) {
         self.lie(|_, answer| Some(answer));
+    }
+
+    /// Bodies of all requests for a path, as text.
+    pub(crate) fn requests_of(&self, path: &str) -> Vec<String> {
+        let requests = self.shared.requests.lock().unwrap();
+        let of_path = requests.iter().filter(|(first, _)| first.contains(path));
+        of_path
+            .map(|(_, body)| String::from_utf8_lossy(body).into_owned())
+            .collect()
     }
 
     /// Every snapshot that the service has sent, the newest last.
@@ -86,6 +118,8 @@ fn pass(mut client: TcpStream, shared: &Shared) -> Option<()> {
     }
     let (head, body) = message(&mut client).ok()?;
     let first = head.lines().next()?.to_owned();
+    let seen = (first.clone(), body.clone());
+    shared.requests.lock().unwrap().push(seen);
     let mut server = TcpStream::connect(upstream).ok()?;
     // Longer than a query is held.
     server

@@ -61,7 +61,7 @@ impl Drop for WorkDir {
 /// A running sshd: `StrictModes yes`, no PAM, a host key of its own.
 #[derive(Debug)]
 pub(crate) struct Sshd {
-    child: Child,
+    child: Mutex<Child>,
     log: Arc<Mutex<String>>,
     pub(crate) address: SocketAddr,
     pub(crate) host_key: PublicKey,
@@ -94,9 +94,9 @@ impl Sshd {
                 ),
                 0o600,
             );
-            if let Some((child, log)) = spawn(&config) {
+            if let Some((child, log)) = spawn(&config, &[]) {
                 return Self {
-                    child,
+                    child: Mutex::new(child),
                     log,
                     address: (Ipv4Addr::LOCALHOST, port).into(),
                     host_key,
@@ -106,6 +106,27 @@ impl Sshd {
             }
         }
         panic!("sshd did not come to listen; see what it said above");
+    }
+
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.lock().unwrap().id()
+    }
+
+    /// Ends it.
+    pub(crate) fn kill(&self) {
+        let mut child = self.child.lock().unwrap();
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
+    /// Another sshd in its place, with the same configuration and these options.
+    pub(crate) fn restarted_with(&self, options: &[&str]) {
+        self.kill();
+        let mut child = self.child.lock().unwrap();
+        let (new, log) = spawn(&self.config, options).expect("the port was its own just now");
+        *child = new;
+        drop(log);
     }
 
     /// What it has logged so far.
@@ -135,6 +156,11 @@ impl Sshd {
 
     /// Logs in with ssh(1), this key and nothing else, and runs `true`.
     pub(crate) fn login(&self, user: &User, private_key: &Path) -> Output {
+        self.login_as(&user.name, private_key)
+    }
+
+    /// The same, as a user who was there before.
+    pub(crate) fn login_as(&self, user: &str, private_key: &Path) -> Output {
         let known_hosts = self.dir.path().join("known_hosts");
         put(
             &known_hosts,
@@ -162,7 +188,7 @@ impl Sshd {
             .arg("-i")
             .arg(private_key)
             .args(["-p", &self.address.port().to_string()])
-            .arg(format!("{}@127.0.0.1", user.name))
+            .arg(format!("{user}@127.0.0.1"))
             .arg("true")
             .stdin(Stdio::null())
             .output()
@@ -182,8 +208,9 @@ impl Sshd {
 
 impl Drop for Sshd {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let child = self.child.get_mut().unwrap();
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 
@@ -228,6 +255,11 @@ impl User {
         self.home.join(".ssh/authorized_keys")
     }
 
+    /// What that file reads; nothing where it is not there.
+    pub(crate) fn text(&self) -> String {
+        fs::read_to_string(self.authorized_keys()).unwrap_or_default()
+    }
+
     /// Writes `~/.ssh/authorized_keys` as the user would have it.
     pub(crate) fn authorize(&self, text: &str) {
         let ssh = self.home.join(".ssh");
@@ -237,6 +269,36 @@ impl User {
         }
         put(&self.authorized_keys(), text, 0o600);
         chown(self.authorized_keys(), Some(self.uid), Some(self.gid)).unwrap();
+    }
+}
+
+impl User {
+    /// Takes the account away and leaves the home.
+    pub(crate) fn vanish(&self) {
+        let gone = account(Command::new("userdel").arg("-f").arg(&self.name)).unwrap();
+        assert!(gone.status.success(), "{gone:?}");
+    }
+
+    /// Makes the account again, with the same ids.
+    pub(crate) fn come_back(&self) {
+        let made = account(
+            Command::new("useradd")
+                .args([
+                    "-M",
+                    "-N",
+                    "-s",
+                    "/bin/sh",
+                    "-p",
+                    "*",
+                    "-u",
+                    &self.uid.to_string(),
+                ])
+                .args(["-g", "0", "-d"])
+                .arg(&self.home)
+                .arg(&self.name),
+        )
+        .unwrap();
+        assert!(made.status.success(), "{made:?}");
     }
 }
 
@@ -269,10 +331,11 @@ pub(crate) fn keygen(dir: &Path, name: &str, key_type: &str) -> KeyPair {
     KeyPair { private, public }
 }
 
-fn spawn(config: &Path) -> Option<(Child, Arc<Mutex<String>>)> {
+fn spawn(config: &Path, options: &[&str]) -> Option<(Child, Arc<Mutex<String>>)> {
     let mut child = Command::new(SSHD)
         .args(["-D", "-e", "-f"])
         .arg(config)
+        .args(options)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -308,7 +371,12 @@ fn free_port() -> u16 {
 }
 
 /// useradd and userdel lock the account files, and give up when another holds the lock.
-fn account(command: &mut Command) -> io::Result<Output> {
+pub(crate) fn account(command: &mut Command) -> io::Result<Output> {
+    account_turn(|| command.output())
+}
+
+/// Has the account files to itself meanwhile.
+pub(crate) fn account_turn<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN
         .lock()
@@ -319,7 +387,7 @@ fn account(command: &mut Command) -> io::Result<Output> {
         .mode(0o600)
         .open("/run/lock/sshkeyd-test-accounts")?;
     lock.lock()?;
-    command.output()
+    work()
 }
 
 fn run(command: &mut Command) -> Output {
