@@ -143,6 +143,10 @@ fn a_bad_configuration_is_refused_and_a_good_one_needs_no_signal() {
     host.signal("HUP");
     let condition = host.wait_condition("config-refused");
     assert!(condition.text.contains("no-such-key"), "{condition:?}");
+    // Who is asked does not hang on the fault.
+    for question in ["status", "plan"] {
+        host.run(&[question, "--json"]).done();
+    }
     let more = public_key();
     host.write_file("all", &format!("{key} k\n{more} m\n"));
     home.wait_has(&more, true);
