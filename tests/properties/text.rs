@@ -28,7 +28,11 @@ fn written(key: &ListedKey, sshd: SshdVersion) -> Option<Vec<u8>> {
         ..Dialect::default()
     };
     match decide(&[view], jiff::Timestamp::UNIX_EPOCH, &dialect) {
-        Decision::Apply(desired) => desired.keys.into_iter().next().map(|key| key.line),
+        Decision::Apply(desired) => desired
+            .keys
+            .into_iter()
+            .next()
+            .map(|key| key.line.into_vec()),
         Decision::Hold(why) => panic!("{why}"),
     }
 }
