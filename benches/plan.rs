@@ -117,12 +117,14 @@ fn read_a_payload_of_10_000(bencher: Bencher<'_, '_>) {
         issued_at: Timestamp::UNIX_EPOCH,
         expires_at: Timestamp::MAX,
         keys: (0..KEYS).map(key).collect(),
+        revoked: Vec::new(),
+        end_sessions: Vec::new(),
         signers: vec![support::key(KEYS).to_string()],
         removed: None,
     };
     let json = serde_json::to_vec(&payload).unwrap_or_default();
     bencher.bench(|| {
         let payload: Option<Payload> = serde_json::from_slice(black_box(&json)).ok();
-        payload.map(|payload| key_list(&payload.keys))
+        payload.map(|payload| key_list(&payload.keys, &payload.revoked))
     });
 }
