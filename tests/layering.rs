@@ -66,7 +66,7 @@ const IMPURE: [&str; 13] = [
 const IMPURE_WORDS: [&str; 3] = ["SystemTime", "Instant", "async"];
 
 /// Crates, and the only paths (by their beginning) that may name them.
-const ONLY: [(&str, &[&str]); 13] = [
+const ONLY: [(&str, &[&str]); 12] = [
     ("reqwest", &["client/"]),
     ("axum", &["service/"]),
     ("hyper", &["service/"]),
@@ -79,7 +79,6 @@ const ONLY: [(&str, &[&str]); 13] = [
     ("russh", &["sinks/proof", "demo/"]),
     ("anyhow", &["cli/", "demo/"]),
     ("clap", &["cli/"]),
-    ("indicatif", &["cli/output.rs"]),
 ];
 
 const PRINTS: [&str; 5] = ["print", "println", "eprint", "eprintln", "dbg"];

@@ -282,7 +282,7 @@ fn written(keys: &BTreeMap<&str, &str>, table: &str) -> String {
     for (key, default) in keys {
         let below = key.strip_prefix(table).and_then(|k| k.strip_prefix('.'));
         if let (Some(key), Some(value)) = (below, code(default)) {
-            let bare = value == "false" || value.parse::<u64>().is_ok();
+            let bare = ["true", "false"].contains(&value) || value.parse::<u64>().is_ok();
             let quote = if bare { "" } else { "\"" };
             writeln!(text, "{key} = {quote}{value}{quote}").unwrap();
         }
@@ -299,12 +299,13 @@ fn the_defaults_of_readme_are_those_of_the_program() {
         let text = format!(
             "[agent]\n{}[[source]]\nname = \"a\"\naccount.urls = [\"https://a.example\"]\n{}\
              [[target]]\nuser = \"root\"\nsources = [\"a\"]\n{}\
-             [verify]\n{}[certificates]\n{}[heartbeat]\n{}",
+             [verify]\n{}[certificates]\n{}[sshd]\n{}[heartbeat]\n{}",
             of("agent"),
             of("source"),
             of("target"),
             of("verify"),
             of("certificates"),
+            of("sshd"),
             of("heartbeat"),
         );
         config::agent_from_str(&text, Path::new("agent.toml"), &no_env)
@@ -362,6 +363,27 @@ fn readme_has_every_condition_and_no_other() {
         .map(|code| (code.as_str(), weight(code), code.todo()))
         .collect();
     assert_eq!(rows, all);
+}
+
+#[test]
+fn each_condition_has_its_page() {
+    let text = text_of("docs/conditions.md");
+    let mut pages = BTreeMap::new();
+    for page in text.split("\n### ").skip(1) {
+        let (code, words) = page.split_once('\n').unwrap();
+        let words = words.split("\n## ").next().unwrap();
+        let before = pages.insert(code.trim_matches('`'), words.split_whitespace().count());
+        assert_eq!(before, None, "{code} twice");
+    }
+    for code in Code::ALL {
+        let words = pages.remove(code.as_str());
+        assert!(
+            words.is_some_and(|n| n >= 20),
+            "{}: {words:?} words",
+            code.as_str()
+        );
+    }
+    assert!(pages.is_empty(), "no such conditions: {:?}", pages.keys());
 }
 
 #[test]

@@ -4,17 +4,57 @@
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod container;
+#[cfg(test)]
+mod control;
+#[cfg(test)]
+mod doctor;
+#[cfg(test)]
+mod drift;
+#[cfg(test)]
+mod drop_in;
+#[cfg(test)]
 mod enrolment;
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
 mod guards;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod journal;
+#[cfg(test)]
+mod keys_command;
+#[cfg(test)]
 mod liar;
+#[cfg(test)]
+mod openssh10;
+#[cfg(test)]
+mod own_file;
+#[cfg(test)]
+mod plan;
 #[cfg(test)]
 mod proof;
 #[cfg(test)]
+mod reader;
+#[cfg(test)]
+mod revoked;
+#[cfg(test)]
+mod seal;
+#[cfg(test)]
 mod service_process;
+#[cfg(test)]
+mod sessions;
+#[cfg(test)]
+mod sessions_service;
+#[cfg(test)]
+mod sessions_story;
+#[cfg(test)]
+mod sources;
+#[cfg(test)]
+mod sources_http;
 #[cfg(test)]
 mod story_openssh;
 #[cfg(test)]
@@ -23,3 +63,7 @@ mod story_russh;
 mod subscription;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod unit;
+#[cfg(test)]
+mod watchdog;
