@@ -183,6 +183,8 @@ mod tests {
             last_seen: None,
             hostname: String::new(),
             device: None,
+            attached: Vec::new(),
+            detached: Vec::new(),
             revision: None,
             status: None,
         };

@@ -327,6 +327,7 @@ pub(super) fn state_word(state: InstanceState) -> &'static str {
         InstanceState::Stale => "stale",
         InstanceState::Offline => "offline",
         InstanceState::Never => "never",
+        InstanceState::Removing => "removing",
     }
 }
 

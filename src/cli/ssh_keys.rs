@@ -254,6 +254,7 @@ fn new_key(args: &AddArgs) -> anyhow::Result<NewSshKey> {
         public_key,
         options: args.options.clone(),
         expires_at,
+        scope: None,
     })
 }
 

@@ -26,15 +26,6 @@ impl Check<'_> {
     /// The keys of the service's file.
     pub(super) fn not_yet_server(&mut self, raw: &raw::Server) {
         self.not_yet(&raw.database, |url| !is_postgres(url), "know PostgreSQL");
-        self.not_yet(&raw.trusted_proxies, Vec::is_empty, "believe any proxy");
-        self.not_yet(&raw.sign_up, |on| !on, "let people sign up");
-        self.not_yet(
-            &raw.session_lifetime,
-            |text| text == "7d",
-            "know another lifetime than \"7d\"",
-        );
-        self.not_yet(&raw.reveal_api_keys, |on| !on, "reveal API keys");
-        self.not_yet(&raw.install_dir, |_| false, "serve an install script");
     }
 
     fn not_yet<T>(&mut self, value: &raw::Value<T>, done: fn(&T) -> bool, does: &str) {

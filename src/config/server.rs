@@ -5,14 +5,20 @@ use super::not_yet::is_postgres;
 use super::raw;
 use super::recover::ROOT;
 use super::source::is;
+use ipnet::IpNet;
 use serde_spanned::Spanned;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
+use std::time::Duration;
 
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8022);
 const DATABASE: &str = "/var/lib/sshkeyd-server/sshkeyd.db";
 const SECRETS_DIR: &str = "/var/lib/sshkeyd-server/secrets";
+const SESSION_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// A session that ends within minutes is no use; one that outlives a month is a password.
+const SESSION_LIFETIMES: RangeInclusive<Duration> =
+    Duration::from_secs(5 * 60)..=Duration::from_secs(31 * 24 * 60 * 60);
 /// Requests that may be held at a time; more are told to come again.
 const MAX_HELD: usize = 10_000;
 
@@ -33,6 +39,16 @@ pub struct ServerConfig {
     pub danger_plaintext: bool,
     /// Blocking queries held at a time.
     pub max_held: usize,
+    /// Proxies whose word on a caller's address is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Anyone may make an account.
+    pub sign_up: bool,
+    /// How long a person's session lasts.
+    pub session_lifetime: Duration,
+    /// An owner may see an API key again.
+    pub reveal_api_keys: bool,
+    /// Where the programs that `/install` hands out are; `None`: this one.
+    pub install_dir: Option<PathBuf>,
 }
 
 /// `tls.…`, both files there.
@@ -73,6 +89,14 @@ impl Check<'_> {
         let database = self.database(raw);
         let secrets_dir = self.path_or(&raw.secrets_dir, SECRETS_DIR);
         let tls = self.tls(raw);
+        let trusted_proxies = self.networks(raw);
+        let session_lifetime = self.duration(
+            &raw.session_lifetime,
+            "session-lifetime",
+            SESSION_LIFETIME,
+            SESSION_LIFETIMES,
+        );
+        let install_dir = self.path(&raw.install_dir);
         let config = ServerConfig {
             listen: listen?,
             public_url: public_url?,
@@ -81,6 +105,11 @@ impl Check<'_> {
             tls: tls?,
             danger_plaintext: is(&raw.danger_plaintext),
             max_held: MAX_HELD,
+            trusted_proxies: trusted_proxies?,
+            sign_up: is(&raw.sign_up),
+            session_lifetime: session_lifetime?,
+            reveal_api_keys: raw.reveal_api_keys.as_ref().is_none_or(|v| *v.get_ref()),
+            install_dir: install_dir.ok()?,
         };
         Some(config)
     }
@@ -125,6 +154,29 @@ impl Check<'_> {
             return None;
         }
         path.map(PathBuf::from)
+    }
+
+    /// Addresses, and networks as `10.0.0.0/8`.
+    fn networks(&mut self, raw: &raw::Server) -> Option<Vec<IpNet>> {
+        let Some(values) = &raw.trusted_proxies else {
+            return Some(Vec::new());
+        };
+        let mut networks = Some(Vec::new());
+        for value in values.get_ref() {
+            let text = value.get_ref();
+            let address = text.parse::<IpAddr>().map(IpNet::from);
+            match address.or_else(|_| text.parse::<IpNet>()) {
+                Ok(network) => networks
+                    .iter_mut()
+                    .for_each(|all| all.push(network.trunc())),
+                Err(_) => {
+                    let what = format!("\"{}\" is no address and no network", text.escape_debug());
+                    self.fault(&value.span(), what, "write it as 192.0.2.7 or 10.0.0.0/8");
+                    networks = None;
+                }
+            }
+        }
+        networks
     }
 
     /// Both files or none; the inner option is that of the configuration.

@@ -63,6 +63,11 @@ impl Stage {
             tls: None,
             danger_plaintext: false,
             max_held: 100,
+            trusted_proxies: Vec::new(),
+            sign_up: false,
+            session_lifetime: std::time::Duration::from_secs(7 * 24 * 60 * 60),
+            reveal_api_keys: true,
+            install_dir: None,
         })?;
         let account = service.add_account("you@demo.invalid", None).await?;
         let until = done(stopped.clone());

@@ -1,6 +1,6 @@
 //! New accounts: a checked address, a hashed password, one full-access API key.
 
-use super::store::{Added, StoreError};
+use super::store::{Actor, Added, FirstKey, StoreError};
 use super::token::{Kind, Token};
 use super::{Service, ServiceError};
 use argon2::{Argon2, PasswordHasher as _};
@@ -58,9 +58,15 @@ impl Service {
             None => None,
         };
         let api_key = Token::random(Kind::Api);
+        let first = FirstKey {
+            hash: api_key.hash(),
+            tail: api_key.tail(),
+            sealed: self.sealing.seal_token(&api_key),
+        };
+        let (actor, email_kept) = (Actor::server(0), email.to_owned());
         let added = self
             .store
-            .add_account(email.to_owned(), password, api_key.hash(), self.now())
+            .add_account(actor, email_kept, password, Some(first), self.now())
             .await
             .map_err(ServiceError::from)?;
         match added {

@@ -1,102 +1,202 @@
-//! Who asks: a bearer token, looked up by its hash at every request, so that one that is deleted is
-//! dead on the next.
+//! Who asks: a token, looked up by its hash at every request, so that one that is deleted is dead
+//! on the next.
 //!
-//! An agent's session reaches `/v1/agent/*` and nothing else; an API key all the rest. A handler
-//! says which by taking an [`Owner`] or an [`Agent`] as its first argument.
+//! An agent's session reaches `/v1/agent/*` and nothing else. A program sends its token as
+//! `Authorization: Bearer`, a browser as a cookie that no page of another origin can use; neither
+//! is taken as the other. What a token may do stands in its [`Permissions`]; `api::routes` asks.
+
+mod means;
+
+pub(super) use means::Means;
 
 use super::Service;
-use super::api::ApiError;
-use super::store::{AgentSession, Hash};
-use super::token::{Kind, Token};
+use super::api::{ApiError, Asked};
+use super::holds::Holder;
+use super::permissions::Permissions;
+use super::store::{Actor, AgentSession, AnySession, ApiKeyRow, By, Hash, SessionKind};
+use super::token::Kind;
 use axum::extract::FromRequestParts;
-use axum::http::HeaderMap;
-use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use ipnet::IpNet;
+use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
+use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Who a token speaks for.
-#[derive(Debug, Clone, Copy)]
-enum Identity {
-    /// A program of the account's owner: may do everything to its account.
-    ApiKey { account: i64 },
+#[derive(Debug, Clone)]
+pub(super) enum Identity {
+    /// An account's owner, or a program of his.
+    Caller(Caller),
     /// An instance's agent.
-    AgentSession(AgentSession),
+    Agent(Agent),
 }
 
-/// The owner of an account.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Owner {
-    /// Which account.
-    pub(super) account: i64,
+/// Which token of an account it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Bearing {
+    /// An API key, by its id.
+    ApiKey(i64),
+    /// A person's session, by its id.
+    Session(i64, SessionKind),
+}
+
+/// An account's owner, or a program of his.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    /// Who acts, for the audit log.
+    pub(super) actor: Actor,
+    /// Which token it is.
+    pub(super) bearing: Bearing,
+    /// What it may do.
+    pub(super) rights: Arc<Permissions>,
+    /// When the token ends.
+    pub(super) ends: Option<Timestamp>,
+    token: Hash,
+}
+
+impl Caller {
+    /// Whose keys these are.
+    pub(super) fn account(&self) -> i64 {
+        self.actor.account
+    }
+
+    /// It is a person's session, not an API key.
+    pub(super) fn is_person(&self) -> bool {
+        matches!(self.bearing, Bearing::Session(..))
+    }
+
+    /// Who holds the queries that it holds.
+    pub(super) fn holder(&self) -> Holder {
+        match self.bearing {
+            Bearing::ApiKey(id) => Holder::ApiKey(id),
+            Bearing::Session(id, _) => Holder::Session(id),
+        }
+    }
 }
 
 /// An agent.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Agent(pub(super) AgentSession);
+pub(super) struct Agent {
+    /// Its session, its instance, its account.
+    pub(super) session: AgentSession,
+    token: Hash,
+}
 
-impl FromRequestParts<Service> for Owner {
+impl FromRequestParts<Service> for Caller {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, service: &Service) -> Result<Self, ApiError> {
-        match identify(service, &parts.headers).await? {
-            Identity::ApiKey { account } => Ok(Self { account }),
-            Identity::AgentSession(_) => Err(ApiError::forbidden(
-                "an agent's session reaches /v1/agent only; use an API key",
-            )),
-        }
+    async fn from_request_parts(parts: &mut Parts, _: &Service) -> Result<Self, ApiError> {
+        let caller = parts.extensions.get::<Self>().cloned();
+        caller.ok_or_else(ApiError::internal)
     }
 }
 
 impl FromRequestParts<Service> for Agent {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, service: &Service) -> Result<Self, ApiError> {
-        match identify(service, &parts.headers).await? {
-            Identity::AgentSession(session) => Ok(Self(session)),
-            Identity::ApiKey { .. } => Err(ApiError::forbidden(
-                "only an agent's session reaches this; an API key does not",
-            )),
-        }
+    async fn from_request_parts(parts: &mut Parts, _: &Service) -> Result<Self, ApiError> {
+        parts
+            .extensions
+            .get::<Self>()
+            .copied()
+            .ok_or_else(ApiError::internal)
     }
 }
 
-async fn identify(service: &Service, headers: &HeaderMap) -> Result<Identity, ApiError> {
-    let token = bearer(headers).ok_or_else(ApiError::unauthorized)?;
-    let identity = match token.kind() {
-        Kind::Api => {
-            let account = service.store.api_key(token.hash()).await?;
-            account.map(|account| Identity::ApiKey { account })
-        }
-        Kind::Session => {
-            let session = service.store.agent(token.hash(), service.now()).await?;
-            if let Some(ended) = session.filter(|session| session.ended) {
-                service.board.forget(ended.instance);
-                tracing::info!(instance = ended.instance, "instance removed");
-            }
-            session
-                .filter(|session| !session.ended)
-                .map(Identity::AgentSession)
-        }
-        Kind::Enrolment => None,
-    };
-    identity.ok_or_else(ApiError::unauthorized)
-}
-
-/// The token of `Authorization: Bearer TOKEN` (RFC 6750, section 2.1). Two such headers are none:
-/// whatever stands before us may have read the other one.
-fn bearer(headers: &HeaderMap) -> Option<Token> {
-    let mut all = headers.get_all(AUTHORIZATION).iter();
-    let (value, None) = (all.next()?, all.next()) else {
-        return None;
-    };
-    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-    let token = scheme
-        .eq_ignore_ascii_case("bearer")
-        .then(|| token.trim())?;
-    Token::parse(token)
-}
-
 impl Service {
+    /// Who this token speaks for.
+    ///
+    /// # Errors
+    /// 401, the same for every reason.
+    pub(super) async fn identify(
+        &self,
+        means: &Means,
+        asked: &Asked,
+    ) -> Result<Identity, ApiError> {
+        let (token, now) = (means.token(), self.now());
+        let hash = token.hash();
+        let identity = match token.kind() {
+            Kind::Api if !means.is_cookie() => {
+                let key = self.store.api_key(hash, now).await?;
+                key.filter(|key| may_come_from(key, asked.from))
+                    .and_then(|key| of_api_key(key, hash, asked))
+            }
+            Kind::Session => match self.store.session(hash, now).await? {
+                Some(AnySession::Agent(session)) if !means.is_cookie() => {
+                    self.of_agent(session, hash)
+                }
+                Some(AnySession::Person(session))
+                    if means.is_cookie() == (session.kind == SessionKind::Browser) =>
+                {
+                    Some(Identity::Caller(Caller {
+                        actor: Actor {
+                            account: session.account,
+                            by: By::Session {
+                                id: session.id,
+                                name: session.name,
+                            },
+                            from: asked.from,
+                            request: asked.id.clone(),
+                        },
+                        bearing: Bearing::Session(session.id, session.kind),
+                        rights: Arc::new(Permissions::all()),
+                        ends: session.expires_at,
+                        token: hash,
+                    }))
+                }
+                _ => return Err(ApiError::session_ended()),
+            },
+            Kind::Api | Kind::Enrolment => None,
+        };
+        identity.ok_or_else(ApiError::unauthorized)
+    }
+
+    fn of_agent(&self, session: AgentSession, token: Hash) -> Option<Identity> {
+        if session.ended {
+            self.board.forget(session.instance);
+            tracing::info!(instance = session.instance, "instance removed");
+            return None;
+        }
+        Some(Identity::Agent(Agent { session, token }))
+    }
+
+    /// Whether the token of whoever holds a query is still good; ask when the access bell rings.
+    ///
+    /// # Errors
+    /// 401: it is not.
+    pub(super) async fn still(&self, caller: &Caller) -> Result<(), ApiError> {
+        let now = self.now();
+        let good = match caller.bearing {
+            Bearing::ApiKey(_) => {
+                let key = self.store.api_key(caller.token, now).await?;
+                // Rights that were narrowed are not those that this query was let in by.
+                key.is_some_and(|key| {
+                    may_come_from(&key, caller.actor.from)
+                        && rights(&key).is_some_and(|rights| rights == *caller.rights)
+                })
+            }
+            Bearing::Session(..) => self.store.session(caller.token, now).await?.is_some(),
+        };
+        if good {
+            Ok(())
+        } else {
+            Err(ApiError::session_ended())
+        }
+    }
+
+    /// The same, of an agent.
+    ///
+    /// # Errors
+    /// 401: it is not.
+    pub(super) async fn still_agent(&self, agent: &Agent) -> Result<(), ApiError> {
+        let session = self.store.session(agent.token, self.now()).await?;
+        match session {
+            Some(AnySession::Agent(session)) if !session.ended => Ok(()),
+            _ => Err(ApiError::unauthorized()),
+        }
+    }
+
     /// Lets this run speak for the agent's instance. Gives what is kept of it.
     ///
     /// # Errors
@@ -108,6 +208,44 @@ impl Service {
         }
         Err(ApiError::twin())
     }
+}
+
+/// A key whose tree or networks cannot be read may do nothing.
+fn of_api_key(key: ApiKeyRow, token: Hash, asked: &Asked) -> Option<Identity> {
+    let rights = rights(&key)?;
+    Some(Identity::Caller(Caller {
+        actor: Actor {
+            account: key.account,
+            by: By::ApiKey {
+                id: key.id,
+                name: key.name,
+            },
+            from: asked.from,
+            request: asked.id.clone(),
+        },
+        bearing: Bearing::ApiKey(key.id),
+        rights: Arc::new(rights),
+        ends: key.expires_at,
+        token,
+    }))
+}
+
+fn rights(key: &ApiKeyRow) -> Option<Permissions> {
+    let tree = serde_json::from_str(&key.rights).ok()?;
+    Permissions::parse(&tree).ok()
+}
+
+/// Whether the key is good from there; one with networks is not good from nowhere.
+fn may_come_from(key: &ApiKeyRow, from: Option<IpAddr>) -> bool {
+    let Ok(networks) = serde_json::from_str::<Vec<String>>(&key.addresses) else {
+        return false;
+    };
+    let from = from.map(|from| from.to_canonical());
+    let is_in = |network: &String| {
+        let network = network.parse::<IpNet>();
+        from.is_some_and(|from| network.is_ok_and(|network| network.contains(&from)))
+    };
+    networks.is_empty() || networks.iter().any(is_in)
 }
 
 /// What is kept of a run id.
@@ -124,28 +262,6 @@ pub(super) fn run_hash(run: &str) -> Result<[u8; 32], ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn headers(values: &[&str]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(AUTHORIZATION, value.parse().unwrap());
-        }
-        headers
-    }
-
-    #[test]
-    fn one_bearer_token_is_read_and_nothing_else() {
-        let token = Token::random(Kind::Api);
-        let text = token.reveal();
-        let read = bearer(&headers(&[&format!("bearer {text}")])).unwrap();
-        assert_eq!(read.hash(), token.hash());
-        let good = format!("Bearer {text}");
-        assert!(bearer(&headers(&[])).is_none());
-        assert!(bearer(&headers(&[text])).is_none());
-        assert!(bearer(&headers(&[&format!("Basic {text}")])).is_none());
-        assert!(bearer(&headers(&[&format!("{good}x")])).is_none());
-        assert!(bearer(&headers(&[&good, &good])).is_none());
-    }
 
     #[test]
     fn a_run_id_is_visible_and_short() {

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
-const PER_OWNER: usize = 16;
+const PER_CALLER: usize = 16;
 const PER_ADDRESS: usize = 256;
 
 /// Who holds a query.
@@ -17,8 +17,10 @@ const PER_ADDRESS: usize = 256;
 pub(super) enum Holder {
     /// An instance's agent.
     Agent(i64),
-    /// An account's owner.
-    Owner(i64),
+    /// A person's session.
+    Session(i64),
+    /// An API key.
+    ApiKey(i64),
 }
 
 /// Which limit was reached.
@@ -43,7 +45,7 @@ struct Counts {
     all: usize,
     numbers: u64,
     addresses: HashMap<IpAddr, usize>,
-    owners: HashMap<i64, usize>,
+    callers: HashMap<Holder, usize>,
     agents: HashMap<i64, (u64, oneshot::Sender<()>)>,
 }
 
@@ -85,9 +87,9 @@ impl Holds {
                     let _ = first.send(());
                 }
             }
-            Holder::Owner(account) => {
-                let count = counts.owners.entry(account).or_default();
-                if *count >= PER_OWNER {
+            Holder::Session(_) | Holder::ApiKey(_) => {
+                let count = counts.callers.entry(holder).or_default();
+                if *count >= PER_CALLER {
                     return Err(Full::Holder);
                 }
                 *count += 1;
@@ -146,7 +148,9 @@ impl Drop for Hold {
             give_back(&mut counts.addresses, address);
         }
         match self.holder {
-            Holder::Owner(account) => give_back(&mut counts.owners, account),
+            Holder::Session(_) | Holder::ApiKey(_) => {
+                give_back(&mut counts.callers, self.holder);
+            }
             Holder::Agent(instance) => {
                 let ours = |(number, _): &(u64, oneshot::Sender<()>)| *number == self.number;
                 if counts.agents.get(&instance).is_some_and(ours) {
@@ -205,13 +209,13 @@ mod tests {
         );
         drop(all);
         let mine: Vec<_> = (0..16)
-            .map(|_| holds.take(Holder::Owner(1), Some(far)).unwrap())
+            .map(|_| holds.take(Holder::ApiKey(1), Some(far)).unwrap())
             .collect();
         assert_eq!(
-            holds.take(Holder::Owner(1), Some(far)).err(),
+            holds.take(Holder::ApiKey(1), Some(far)).err(),
             Some(Full::Holder)
         );
         drop(mine);
-        assert!(holds.take(Holder::Owner(1), Some(far)).is_ok());
+        assert!(holds.take(Holder::ApiKey(1), Some(far)).is_ok());
     }
 }

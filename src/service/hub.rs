@@ -3,7 +3,7 @@
 //! A bell carries no keys: a revision number, and a count of removals. Whoever wakes reads the
 //! list itself. Bells are made for the first that waits and dropped with the last.
 
-use super::store::{Commit, Store};
+use super::store::{Commit, Kinds, Store};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +28,37 @@ pub(super) struct Mark {
 struct Bells {
     keys: watch::Sender<Mark>,
     reports: watch::Sender<u64>,
+    access: watch::Sender<u64>,
+    news: watch::Sender<News>,
+}
+
+/// How often each kind of thing has changed since the bell was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct News([u64; 6]);
+
+impl News {
+    const KINDS: [Kinds; 6] = [
+        Kinds::SSH_KEYS,
+        Kinds::API_KEYS,
+        Kinds::SESSIONS,
+        Kinds::INSTANCES,
+        Kinds::AUDIT,
+        Kinds::ACCOUNT,
+    ];
+
+    fn add(&mut self, kinds: Kinds) {
+        for (count, kind) in self.0.iter_mut().zip(Self::KINDS) {
+            *count += u64::from(kinds.has(kind));
+        }
+    }
+
+    /// What has changed since `before`.
+    pub(super) fn since(self, before: Self) -> impl Iterator<Item = Kinds> {
+        let pairs = self.0.into_iter().zip(before.0).zip(Self::KINDS);
+        pairs
+            .filter(|((now, then), _)| now != then)
+            .map(|(_, kind)| kind)
+    }
 }
 
 /// All bells.
@@ -49,12 +80,16 @@ impl Hub {
                 place.insert(Bells {
                     keys: watch::Sender::default(),
                     reports: watch::Sender::default(),
+                    access: watch::Sender::default(),
+                    news: watch::Sender::default(),
                 })
             }
         };
         Watching {
             keys: bells.keys.subscribe(),
             reports: bells.reports.subscribe(),
+            access: bells.access.subscribe(),
+            news: bells.news.subscribe(),
             hub: self.clone(),
             account,
         }
@@ -62,24 +97,27 @@ impl Hub {
 
     /// Wakes those who wait for what was committed.
     pub(super) fn committed(&self, commit: Commit) {
-        let (account, revision, removals) = match commit {
-            Commit::Revision { account, revision } => (account, revision, 0),
-            Commit::Removal { account, revision } => (account, revision, 1),
+        let accounts = self.lock();
+        let Some(bells) = accounts.get(&commit.account) else {
+            return;
         };
-        if let Some(bells) = self.lock().get(&account) {
-            bells.keys.send_if_modified(|mark| {
-                let before = *mark;
-                mark.revision = mark.revision.max(revision);
-                mark.removals += removals;
-                *mark != before
-            });
+        bells.keys.send_if_modified(|mark| {
+            let before = *mark;
+            mark.revision = mark.revision.max(commit.revision.unwrap_or(0));
+            mark.removals += u64::from(commit.removal);
+            *mark != before
+        });
+        if commit.access {
+            bells.access.send_modify(|count| *count += 1);
         }
+        bells.news.send_modify(|news| news.add(commit.kinds));
     }
 
     /// Wakes those who wait for what the account's instances say.
     pub(super) fn reported(&self, account: i64) {
         if let Some(bells) = self.lock().get(&account) {
             bells.reports.send_modify(|count| *count += 1);
+            bells.news.send_modify(|news| news.add(Kinds::INSTANCES));
         }
     }
 
@@ -117,7 +155,12 @@ impl Hub {
             };
             seen = Some(version);
             for (account, revision) in revisions {
-                self.committed(Commit::Revision { account, revision });
+                // What it wrote is not known: whoever waits looks for himself.
+                self.committed(Commit {
+                    revision: Some(revision),
+                    access: true,
+                    ..Commit::of(account, Kinds::ALL)
+                });
             }
         }
     }
@@ -134,6 +177,10 @@ pub(super) struct Watching {
     pub(super) keys: watch::Receiver<Mark>,
     /// Rings when one of its instances is heard.
     pub(super) reports: watch::Receiver<u64>,
+    /// Rings when a token of the account may be no good any more.
+    pub(super) access: watch::Receiver<u64>,
+    /// Rings when anything of the account has changed.
+    pub(super) news: watch::Receiver<News>,
     hub: Arc<Hub>,
     account: i64,
 }
@@ -160,10 +207,7 @@ mod tests {
         let first = hub.watch(1);
         let second = hub.watch(1);
         drop(first);
-        let rung = Commit::Revision {
-            account: 1,
-            revision: 5,
-        };
+        let rung = Commit::revision(1, 5);
         hub.committed(rung);
         assert_eq!(second.keys.borrow().revision, 5);
         assert!(second.keys.has_changed().unwrap());
@@ -177,15 +221,12 @@ mod tests {
         let hub = Arc::new(Hub::default());
         let mut one = hub.watch(1);
         for revision in [5, 5, 4] {
-            hub.committed(Commit::Revision {
-                account: 1,
-                revision,
-            });
+            hub.committed(Commit::revision(1, revision));
         }
         assert_eq!(one.keys.borrow_and_update().revision, 5);
-        hub.committed(Commit::Removal {
-            account: 1,
-            revision: 0,
+        hub.committed(Commit {
+            removal: true,
+            ..Commit::of(1, Kinds::INSTANCES)
         });
         assert!(one.keys.has_changed().unwrap());
         hub.reported(1);

@@ -15,7 +15,11 @@ mod hub;
 mod listen;
 mod nonce;
 mod patience;
+mod permissions;
+mod proxies;
+mod refusals;
 mod rollout;
+mod sealing;
 mod secrets;
 mod snapshots;
 mod store;
@@ -31,8 +35,11 @@ use crate::wire::InstanceState;
 use board::Board;
 use holds::Holds;
 use hub::Hub;
+use ipnet::IpNet;
 use jiff::Timestamp;
 use nonce::Nonces;
+use refusals::Refusals;
+use sealing::Sealing;
 use secrets::Secrets;
 use snapshots::Snapshots;
 use std::fmt;
@@ -54,7 +61,11 @@ pub struct Service {
     holds: Arc<Holds>,
     nonces: Arc<Nonces>,
     snapshots: Arc<Snapshots>,
+    sealing: Arc<Sealing>,
+    refusals: Arc<Refusals>,
+    proxies: Arc<[IpNet]>,
     public_url: Arc<str>,
+    on_loopback: bool,
     danger_plaintext: bool,
     max_held: usize,
     clock: Clock,
@@ -87,6 +98,10 @@ impl Service {
             hub,
             board: Arc::new(Board::new(seen)),
             holds: Holds::new(config.max_held),
+            sealing: Arc::new(Sealing::new(&secrets.sealing_key)),
+            refusals: Arc::default(),
+            proxies: config.trusted_proxies.clone().into(),
+            on_loopback: config.listen.ip().is_loopback(),
             nonces: Arc::new(Nonces::new(secrets.sealing_key)),
             snapshots: Arc::new(Snapshots::new(secrets.signer)),
             public_url: config.public_url.trim_end_matches('/').into(),

@@ -201,6 +201,7 @@ mod tests {
             public_key: String::new(),
             fingerprint: "SHA256:a".to_owned(),
             options: String::new(),
+            scope: crate::wire::KeyScope::All,
             created_at: Timestamp::UNIX_EPOCH,
             expires_at: None,
             revision: 42,

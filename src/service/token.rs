@@ -79,6 +79,12 @@ impl Token {
         self.kind
     }
 
+    /// Its last four characters, to tell keys apart in a listing.
+    pub(super) fn tail(&self) -> String {
+        let end = self.text.len().saturating_sub(4);
+        self.text.get(end..).unwrap_or_default().to_owned()
+    }
+
     /// What the database keeps of it.
     pub(super) fn hash(&self) -> Hash {
         Sha256::digest(self.text.as_bytes()).into()

@@ -11,6 +11,14 @@ pub struct NewInstance {
     pub label: String,
 }
 
+/// `PATCH /v1/instances/{id}`: what is not named stays.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct EditInstance {
+    /// Another label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+}
+
 /// The answer: 201.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NewInstanceAnswer {
@@ -36,6 +44,8 @@ pub enum InstanceState {
     Offline,
     /// No agent has enrolled yet.
     Never,
+    /// It is being removed, and has not yet answered.
+    Removing,
 }
 
 /// One instance of a listing.
@@ -57,6 +67,12 @@ pub struct Instance {
     /// The machine, in its own words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<Device>,
+    /// Keys that are there whatever their scope, by id.
+    #[serde(default)]
+    pub attached: Vec<i64>,
+    /// Keys that are not there whatever their scope, by id.
+    #[serde(default)]
+    pub detached: Vec<i64>,
     /// The revision that its last status names.
     pub revision: Option<u64>,
     /// Its last status: the tenant's words.

@@ -4,7 +4,11 @@
 //! tolerated so that neighbours of other versions can talk). Refuses to decide anything: agent and
 //! service convert these to their own types at the door.
 
+mod account;
+mod account_session;
 mod agent;
+mod api_key;
+mod audit;
 mod doctor;
 mod heartbeat;
 mod instance;
@@ -16,12 +20,19 @@ mod snapshot;
 mod ssh_key;
 mod status;
 
+pub use account::{
+    Account, AccountKey, LoginAnswer, LoginDevice, LoginRequest, PasswordChange, PasswordGiven,
+    SignUpRequest, TotpBegun, TotpConfirm, TotpConfirmed, TotpStatus,
+};
+pub use account_session::{AccountSession, SessionDevice};
 pub use agent::{
     EnrollAnswer, EnrollRequest, NonceAnswer, RenewAnswer, RenewRequest, renewal_message,
 };
+pub use api_key::{ApiKey, ApiKeySecret, EditApiKey, NewApiKey};
+pub use audit::{AuditBy, AuditItem, Event};
 pub use doctor::{Doctor, DoctorFinding, DoctorReport, Level};
 pub use heartbeat::{HeartbeatAnswer, HeartbeatRequest};
-pub use instance::{Instance, InstanceState, NewInstance, NewInstanceAnswer};
+pub use instance::{EditInstance, Instance, InstanceState, NewInstance, NewInstanceAnswer};
 pub use plan::{Plan, PlanAction, PlanSource, PlannedKey, TargetPlan};
 pub use problem::Problem;
 pub use rollout::{
@@ -29,7 +40,7 @@ pub use rollout::{
 };
 pub use session::{Device, EndSessions, OrderOutcome, OrderResult, Session, SessionCertificate};
 pub use snapshot::{NAMESPACE, Payload, Removed, Revoked, SignedSnapshot, SnapshotKey};
-pub use ssh_key::{NewSshKey, SshKey};
+pub use ssh_key::{EditSshKey, KeyScope, NewSshKey, SshKey};
 pub use status::{
     Condition, Proof, RejectedKey, Severity, SourceKind, SourceState, SourceStatus, State, Status,
     TargetStatus, UnknownProof,
@@ -52,5 +63,26 @@ impl<T> Page<T> {
     #[must_use]
     pub fn whole(items: Vec<T>) -> Self {
         Self { items, next: None }
+    }
+}
+
+/// A field that may be missing, null, or there: missing leaves a value as it is, null takes it out.
+mod double_option {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        value: &Option<Option<T>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value
+            .as_ref()
+            .and_then(Option::as_ref)
+            .serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Option<T>>, D::Error> {
+        Option::deserialize(deserializer).map(Some)
     }
 }

@@ -3,12 +3,12 @@
 use super::super::Service;
 use super::super::auth::Agent;
 use super::super::board::{self, HEARTBEAT};
-use super::super::store::AgentSession;
+use super::super::store::{Actor, AgentSession, By};
 use super::super::words;
-use super::ApiError;
 use super::extract::{Json, parse};
+use super::{ApiError, Asked};
 use crate::wire::{HeartbeatAnswer, HeartbeatRequest, OrderResult};
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -27,7 +27,8 @@ const AHEAD_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Takes in a status.
 pub(super) async fn take(
-    Agent(agent): Agent,
+    Agent { session: agent, .. }: Agent,
+    Extension(asked): Extension<Asked>,
     State(service): State<Service>,
     Json(mut body): Json<Value, LIMIT>,
 ) -> Result<axum::Json<HeartbeatAnswer>, ApiError> {
@@ -61,7 +62,7 @@ pub(super) async fn take(
         tracing::debug!(account, instance, claimed, revision, "account lifted");
     }
 
-    answered(&service, &agent, orders, now).await?;
+    answered(&service, &agent, &asked, orders, now).await?;
     if stopping && agent.removal.is_some_and(|removal| removal.told) {
         service.store.end_removal(agent.instance).await?;
         service.board.forget(agent.instance);
@@ -94,6 +95,7 @@ pub(super) async fn take(
 async fn answered(
     service: &Service,
     agent: &AgentSession,
+    asked: &Asked,
     orders: Vec<OrderResult>,
     now: Timestamp,
 ) -> Result<(), ApiError> {
@@ -101,8 +103,14 @@ async fn answered(
         return Ok(());
     }
     let (account, instance) = (agent.account, agent.instance);
+    let actor = Actor {
+        account,
+        by: By::Agent { instance },
+        from: asked.from,
+        request: asked.id.clone(),
+    };
     let store = &service.store;
-    let new = store.answer_orders(account, instance, orders, now).await?;
+    let new = store.answer_orders(actor, instance, orders, now).await?;
     for result in &new {
         let OrderResult {
             id,

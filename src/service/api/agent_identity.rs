@@ -5,14 +5,14 @@ use super::super::auth::run_hash;
 use super::super::store::{EnrolRequest, Enrolled, RenewRequest as Renewal, Renewed};
 use super::super::token::{Kind, Token};
 use super::super::words;
-use super::ApiError;
 use super::extract::Json;
+use super::{ApiError, Asked};
 use crate::keys::PublicKey;
 use crate::trust::{self, AGENT_NAMESPACE};
 use crate::wire::{
     EnrollAnswer, EnrollRequest, NonceAnswer, RenewAnswer, RenewRequest, renewal_message,
 };
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 
 /// Bodies here are small: a key, a token, a signature.
@@ -21,6 +21,7 @@ const LIMIT: usize = 16 * 1024;
 /// Spends a token.
 pub(super) async fn enroll(
     State(service): State<Service>,
+    Extension(asked): Extension<Asked>,
     Json(request): Json<EnrollRequest, LIMIT>,
 ) -> Result<axum::Json<EnrollAnswer>, ApiError> {
     let token = Token::parse(&request.token)
@@ -45,6 +46,8 @@ pub(super) async fn enroll(
                 hostname: words::said(&request.hostname),
                 run: run_hash(&request.run)?,
                 session: session.hash(),
+                from: asked.from,
+                request: asked.id,
             },
             now,
         )

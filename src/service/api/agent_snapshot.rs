@@ -30,12 +30,13 @@ const RUN: &str = "x-sshkeyd-run";
 
 /// The list, or 304 at the end of the wait.
 pub(super) async fn show(
-    Agent(agent): Agent,
+    holder: Agent,
     State(service): State<Service>,
     Params(wait): Params<Wait>,
     conn: Option<Extension<Conn>>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    let agent = holder.session;
     let run = headers.get(RUN).and_then(|run| run.to_str().ok());
     let run = service.take_run(&agent, run.unwrap_or_default()).await?;
 
@@ -71,6 +72,7 @@ pub(super) async fn show(
             // An instance that has its last word is told nothing more.
             _ = watching.keys.changed(), if list.removal.is_none() => {}
             () = turn(&service, signed.turn), if list.removal.is_none() => {}
+            _ = watching.access.changed() => service.still_agent(&holder).await?,
             () = &mut deadline => return Ok(unchanged(&signed)),
             () = hold.superseded() => return Ok(unchanged(&signed)),
             () = held::stopping(&mut conn) => return Ok(unchanged(&signed)),

@@ -4,6 +4,7 @@
 //! stands in the log under the same id.
 
 use super::super::store::StoreError;
+use super::Face;
 use crate::sys::clock;
 use crate::wire::Problem;
 use axum::http::StatusCode;
@@ -21,12 +22,14 @@ pub(in crate::service) struct ApiError {
     code: &'static str,
     detail: Cow<'static, str>,
     retry_after: Option<u32>,
+    /// The token is one of a session that is over.
+    ended: bool,
     internal: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl ApiError {
     /// Any refusal.
-    pub(super) fn new(
+    pub(in crate::service) fn new(
         status: StatusCode,
         code: &'static str,
         detail: impl Into<Cow<'static, str>>,
@@ -36,6 +39,7 @@ impl ApiError {
             code,
             detail: detail.into(),
             retry_after: None,
+            ended: false,
             internal: None,
         }
     }
@@ -52,6 +56,19 @@ impl ApiError {
     pub(in crate::service) fn unauthorized() -> Self {
         let detail = "no valid token; send Authorization: Bearer with one that was not deleted";
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+    }
+
+    /// 401 for a session that is over; the old face has a word of its own for it.
+    pub(in crate::service) fn session_ended() -> Self {
+        Self {
+            ended: true,
+            ..Self::unauthorized()
+        }
+    }
+
+    /// A stable word for programs.
+    pub(in crate::service) fn code(&self) -> &'static str {
+        self.code
     }
 
     /// 403.
@@ -85,12 +102,12 @@ impl ApiError {
     }
 
     /// 500.
-    pub(super) fn internal() -> Self {
+    pub(in crate::service) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "")
     }
 
     /// The whole answer to the request of this id.
-    pub(super) fn render(&self, request_id: &str) -> Response {
+    pub(super) fn render(&self, request_id: &str, face: Face) -> Response {
         let server = self.status.is_server_error();
         let detail = if server {
             format!("not done; the service's log says why, under request {request_id}")
@@ -120,11 +137,11 @@ impl ApiError {
                 tracing::debug!(request_id, code = self.code, error, "request");
             }
         }
-        let body = serde_json::to_vec(&problem).unwrap_or_default();
-        let mut response = (self.status, body).into_response();
+        let mut response = match face {
+            Face::V1 => self.as_problem(&problem),
+            Face::V0 => self.as_vast(&problem.detail),
+        };
         let headers = response.headers_mut();
-        let json = HeaderValue::from_static("application/problem+json");
-        headers.insert(CONTENT_TYPE, json);
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -132,6 +149,32 @@ impl ApiError {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
+    }
+}
+
+impl ApiError {
+    /// RFC 9457.
+    fn as_problem(&self, problem: &Problem) -> Response {
+        let body = serde_json::to_vec(problem).unwrap_or_default();
+        let json = HeaderValue::from_static("application/problem+json");
+        (self.status, [(CONTENT_TYPE, json)], body).into_response()
+    }
+
+    /// As Vast's clients read it: they look at `msg`, and at two of its texts to the letter.
+    fn as_vast(&self, detail: &str) -> Response {
+        let (status, msg) = match self.status {
+            StatusCode::UNAUTHORIZED if self.ended => (
+                StatusCode::NOT_FOUND,
+                "Session expired. Please log in again.",
+            ),
+            StatusCode::UNAUTHORIZED if self.code == "unauthorized" => {
+                (self.status, "Invalid user key")
+            }
+            _ => (self.status, detail),
+        };
+        let error = self.code.replace('-', "_");
+        let body = serde_json::json!({"success": false, "error": error, "msg": msg});
+        (status, axum::Json(body)).into_response()
     }
 }
 

@@ -1,7 +1,7 @@
 //! `/v1/instances`: an account's rented machines.
 
 use super::super::Service;
-use super::super::auth::Owner;
+use super::super::auth::Caller;
 use super::super::board;
 use super::super::store::{InstanceRow, MAX_INSTANCES, Made};
 use super::super::token::{Kind, Token};
@@ -31,14 +31,14 @@ pub(super) struct From {
 
 /// All instances, by id.
 pub(super) async fn list(
-    owner: Owner,
+    caller: Caller,
     State(service): State<Service>,
     Params(from): Params<From>,
 ) -> Result<axum::Json<Page<Instance>>, ApiError> {
     let now = service.now();
     let rows = service
         .store
-        .instances(owner.account, from.after, now)
+        .instances(caller.account(), from.after, now)
         .await?;
     let count = rows.len();
     let mut page = Page::whole(Vec::new());
@@ -57,7 +57,7 @@ pub(super) async fn list(
 
 /// One instance.
 pub(super) async fn show(
-    owner: Owner,
+    caller: Caller,
     State(service): State<Service>,
     Path(instance): Path<String>,
 ) -> Result<axum::Json<Instance>, ApiError> {
@@ -65,7 +65,7 @@ pub(super) async fn show(
     let now = service.now();
     let rows = service
         .store
-        .instances(owner.account, id.saturating_sub(1), now)
+        .instances(caller.account(), id.saturating_sub(1), now)
         .await?;
     let row = rows.into_iter().find(|row| row.id == id).ok_or_else(none)?;
     Ok(axum::Json(shown(&service, row, now)))
@@ -73,7 +73,7 @@ pub(super) async fn show(
 
 /// Makes an instance, and the token that an agent enrols with.
 pub(super) async fn create(
-    owner: Owner,
+    caller: Caller,
     State(service): State<Service>,
     Json(new): Json<NewInstance>,
 ) -> Result<(StatusCode, axum::Json<NewInstanceAnswer>), ApiError> {
@@ -89,7 +89,13 @@ pub(super) async fn create(
     let token = Token::random(Kind::Enrolment);
     let made = service
         .store
-        .add_instance(owner.account, label.to_owned(), token.hash(), expires, now)
+        .add_instance(
+            caller.actor.clone(),
+            label.to_owned(),
+            token.hash(),
+            expires,
+            now,
+        )
         .await?;
     let Made::Instance(id) = made else {
         return Err(ApiError::conflict(
@@ -97,8 +103,8 @@ pub(super) async fn create(
             format!("an account has at most {MAX_INSTANCES} instances; remove one"),
         ));
     };
-    service.hub.reported(owner.account);
-    tracing::info!(account = owner.account, instance = id, "instance made");
+    service.hub.reported(caller.account());
+    tracing::info!(account = caller.account(), instance = id, "instance made");
     let enroll_token = format!("{}.{}", token.reveal(), service.snapshots.fingerprint());
     Ok((
         StatusCode::CREATED,
@@ -122,7 +128,7 @@ pub(super) struct Removing {
 
 /// Begins the removal of an instance (protocol.md section 1).
 pub(super) async fn remove(
-    owner: Owner,
+    caller: Caller,
     State(service): State<Service>,
     Path(instance): Path<String>,
     Params(removing): Params<Removing>,
@@ -134,14 +140,19 @@ pub(super) async fn remove(
     } = removing;
     let found = service
         .store
-        .remove_instance(owner.account, id, (take_keys, end_sessions), service.now())
+        .remove_instance(
+            caller.actor.clone(),
+            id,
+            (take_keys, end_sessions),
+            service.now(),
+        )
         .await?;
     if !found {
         return Err(none());
     }
-    service.hub.reported(owner.account);
+    service.hub.reported(caller.account());
     tracing::info!(
-        account = owner.account,
+        account = caller.account(),
         instance = id,
         take_keys,
         end_sessions,
@@ -174,6 +185,8 @@ fn shown(service: &Service, row: InstanceRow, now: Timestamp) -> Instance {
         last_seen: sighting.last_seen,
         hostname: row.hostname,
         device: sighting.device.map(|device| (*device).clone()),
+        attached: Vec::new(),
+        detached: Vec::new(),
         revision: status.as_ref().and_then(board::revision),
         status,
     }

@@ -12,6 +12,7 @@ mod extract;
 mod held;
 mod instances;
 mod rollout;
+mod routes;
 mod ssh_keys;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,8 @@ mod tests;
 pub(in crate::service) use error::ApiError;
 
 use super::Service;
+use super::listen::Conn;
+use super::permissions::Category;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -26,38 +29,39 @@ use axum::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use axum::http::{Request, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use routes::{Access, Routes, right};
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Which of our two faces a request is for: they differ in how a token may come, and in how no is
+/// said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::service) enum Face {
+    /// `/v1`, and all else.
+    V1,
+    /// `/api/v0`, Vast's.
+    V0,
+}
+
+/// What is known of every request.
+#[derive(Debug, Clone)]
+pub(in crate::service) struct Asked {
+    /// Which face it is for.
+    pub(in crate::service) face: Face,
+    /// Where it comes from, as far as that can be believed.
+    pub(in crate::service) from: Option<IpAddr>,
+    /// Its id, in the answer and in every log.
+    pub(in crate::service) id: String,
+}
+
 /// All routes.
 pub(super) fn router(service: Service) -> Router {
-    Router::new()
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(ready))
-        .route("/v1/ssh-keys", get(ssh_keys::list).post(ssh_keys::save))
-        .route(
-            "/v1/ssh-keys/{id}",
-            get(ssh_keys::show).delete(ssh_keys::delete),
-        )
-        .route("/v1/ssh-keys/{id}/revoke", post(ssh_keys::revoke))
-        .route("/v1/ssh-keys/{id}/rollout", get(rollout::show))
-        .route(
-            "/v1/instances",
-            get(instances::list).post(instances::create),
-        )
-        .route(
-            "/v1/instances/{id}",
-            get(instances::show).delete(instances::remove),
-        )
-        .route("/v1/agent/enroll", post(agent_identity::enroll))
-        .route("/v1/agent/nonce", get(agent_identity::nonce))
-        .route("/v1/agent/renew", post(agent_identity::renew))
-        .route("/v1/agent/snapshot", get(agent_snapshot::show))
-        .route("/v1/agent/heartbeat", post(agent_heartbeat::take))
+    let (router, _) = routes(&service).done();
+    router
         .fallback(async || ApiError::not_found("there is nothing at this path"))
         .method_not_allowed_fallback(async || {
             ApiError::new(
@@ -66,8 +70,34 @@ pub(super) fn router(service: Service) -> Router {
                 "this path does not take this method; Allow names those it takes",
             )
         })
-        .layer(middleware::from_fn(around))
+        .layer(middleware::from_fn_with_state(service.clone(), around))
         .with_state(service)
+}
+
+/// Which calls there are, and who may make them: interface.md section 4, "Scopes".
+fn routes(service: &Service) -> Routes {
+    let keys_read = right(Category::UserRead, "api.ssh.keys");
+    let keys_write = right(Category::UserWrite, "api.ssh.keys");
+    let instances_read = right(Category::InstanceRead, "api.instances");
+    let instances_write = right(Category::InstanceWrite, "api.instances");
+    Routes::new(service.clone())
+        .get("/healthz", Access::Anyone, async || "ok\n")
+        .get("/readyz", Access::Anyone, ready)
+        .get("/v1/ssh-keys", keys_read, ssh_keys::list)
+        .post("/v1/ssh-keys", keys_write, ssh_keys::save)
+        .get("/v1/ssh-keys/{id}", keys_read, ssh_keys::show)
+        .delete("/v1/ssh-keys/{id}", keys_write, ssh_keys::delete)
+        .post("/v1/ssh-keys/{id}/revoke", keys_write, ssh_keys::revoke)
+        .get("/v1/ssh-keys/{id}/rollout", keys_read, rollout::show)
+        .get("/v1/instances", instances_read, instances::list)
+        .post("/v1/instances", instances_write, instances::create)
+        .get("/v1/instances/{id}", instances_read, instances::show)
+        .delete("/v1/instances/{id}", instances_write, instances::remove)
+        .post("/v1/agent/enroll", Access::Anyone, agent_identity::enroll)
+        .get("/v1/agent/nonce", Access::Anyone, agent_identity::nonce)
+        .post("/v1/agent/renew", Access::Anyone, agent_identity::renew)
+        .get("/v1/agent/snapshot", Access::Agent, agent_snapshot::show)
+        .post("/v1/agent/heartbeat", Access::Agent, agent_heartbeat::take)
 }
 
 /// Whether the store answers.
@@ -86,10 +116,26 @@ async fn ready(State(service): State<Service>) -> Result<&'static str, ApiError>
 }
 
 /// Around every request: its id, its refusal's text, its panic, its line in the log.
-async fn around(request: Request<Body>, next: Next) -> Response {
+async fn around(
+    State(service): State<Service>,
+    mut request: Request<Body>,
+    next: Next,
+) -> Response {
     let id = format!("{:016x}", rand::random::<u64>());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
+    let face = if path.starts_with("/api/") {
+        Face::V0
+    } else {
+        Face::V1
+    };
+    let conn = request.extensions().get::<Conn>();
+    let from = conn.map(|conn| service.believed(conn.peer.ip(), request.headers()));
+    request.extensions_mut().insert(Asked {
+        face,
+        from,
+        id: id.clone(),
+    });
     let mut response = caught(next.run(request)).await;
     // The router's own refusal, in its own words: a path that is no UTF-8.
     if response.status() == StatusCode::BAD_REQUEST
@@ -98,7 +144,7 @@ async fn around(request: Request<Body>, next: Next) -> Response {
         response = ApiError::bad("bad-path", "the path is not UTF-8").into_response();
     }
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
-        let mut rendered = error.render(&id);
+        let mut rendered = error.render(&id, face);
         // What the router set beside it, as Allow.
         for (name, value) in response.headers() {
             if !rendered.headers().contains_key(name) {

@@ -2,8 +2,7 @@
 //! that was deleted with its sessions, how far that has, while the order is of use.
 
 use super::super::Service;
-use super::super::auth::Owner;
-use super::super::holds::Holder;
+use super::super::auth::Caller;
 use super::super::listen::Conn;
 use super::super::rollout::{self, Subject};
 use super::extract::{Params, id};
@@ -28,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The picture. With `wait` it is held until it is another one than the caller has: the one that
 /// `If-None-Match` names, else the one at the beginning.
 pub(super) async fn show(
-    owner: Owner,
+    caller: Caller,
     State(service): State<Service>,
     Path(key): Path<String>,
     Params(wait): Params<Wait>,
@@ -37,15 +36,15 @@ pub(super) async fn show(
 ) -> Result<Response, ApiError> {
     let mut conn = conn.map(|Extension(conn)| conn);
     let wait = wait.limited(WAIT);
-    let mut watching = service.hub.watch(owner.account);
+    let mut watching = service.hub.watch(caller.account());
     let mut deadline = pin!(tokio::time::sleep(wait));
     let mut begin = None;
     let mut hold = None;
     loop {
         watching.reports.mark_unchanged();
         let now = service.now();
-        let subject = subject(&service, owner, &key, now).await?;
-        let rows = service.store.instances(owner.account, 0, now).await?;
+        let subject = subject(&service, &caller, &key, now).await?;
+        let rows = service.store.instances(caller.account(), 0, now).await?;
         let look = |id, enrolled| service.board.look(id, enrolled, now);
         let seen = rows.into_iter().map(|row| {
             let sighting = look(row.id, row.enrolled);
@@ -64,12 +63,12 @@ pub(super) async fn show(
             return Ok(answer(known, etag, picture));
         }
         if hold.is_none() {
-            let holder = Holder::Owner(owner.account);
-            hold = Some(held::take(&service, holder, conn.as_ref())?);
+            hold = Some(held::take(&service, caller.holder(), conn.as_ref())?);
         }
         tokio::select! {
             _ = watching.reports.changed() => tokio::time::sleep(PAUSE).await,
             _ = watching.keys.changed() => {}
+            _ = watching.access.changed() => service.still(&caller).await?,
             () = &mut deadline => {}
             () = held::stopping(&mut conn) => return Ok(answer(known, etag, picture)),
         }
@@ -79,15 +78,18 @@ pub(super) async fn show(
 /// The key of that id, or the order that its deletion gave.
 async fn subject(
     service: &Service,
-    owner: Owner,
+    caller: &Caller,
     key: &str,
     now: Timestamp,
 ) -> Result<Subject, ApiError> {
     let id = id(key)?;
-    let order = service.store.order_of_key(owner.account, id, now).await?;
+    let order = service
+        .store
+        .order_of_key(caller.account(), id, now)
+        .await?;
     match order {
         Some((order, results)) => Ok(Subject::Deleted(order, results)),
-        None => Ok(Subject::Key(ssh_keys::find(service, owner, key).await?)),
+        None => Ok(Subject::Key(ssh_keys::find(service, caller, key).await?)),
     }
 }
 

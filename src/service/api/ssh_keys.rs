@@ -1,7 +1,7 @@
 //! `/v1/ssh-keys`: an account's keys.
 
 use super::super::Service;
-use super::super::auth::Owner;
+use super::super::auth::Caller;
 use super::super::store::{
     Deleted, KeyRow, MAX_KEY_BYTES, MAX_KEYS, MAX_ORDERS, MAX_REVOKED, NewKey, Revocation, Saved,
 };
@@ -17,26 +17,26 @@ use serde::Deserialize;
 
 /// All keys.
 pub(super) async fn list(
-    owner: Owner,
+    caller: Caller,
     State(service): State<Service>,
 ) -> Result<axum::Json<Page<SshKey>>, ApiError> {
-    let keys = service.store.keys(owner.account).await?.keys;
+    let keys = service.store.keys(caller.account()).await?.keys;
     let items = keys.into_iter().map(shown).collect();
     Ok(axum::Json(Page::whole(items)))
 }
 
 /// One key.
 pub(super) async fn show(
-    owner: Owner,
+    caller: Caller,
     State(service): State<Service>,
     Path(key): Path<String>,
 ) -> Result<axum::Json<SshKey>, ApiError> {
-    Ok(axum::Json(shown(find(&service, owner, &key).await?)))
+    Ok(axum::Json(shown(find(&service, &caller, &key).await?)))
 }
 
 /// Saves a key. 201 for a new one, 200 for one that the account has.
 pub(super) async fn save(
-    owner: Owner,
+    caller: Caller,
     State(service): State<Service>,
     Json(new): Json<NewSshKey>,
 ) -> Result<(StatusCode, axum::Json<SshKey>), ApiError> {
@@ -49,10 +49,15 @@ pub(super) async fn save(
         fingerprint: key.fingerprint().to_string(),
         options: checked_options(new.options.as_deref(), new.expires_at.is_some())?,
         expires_at: new.expires_at.map(|at| expiry(at, now)).transpose()?,
+        scope: new.scope.unwrap_or_default(),
     };
-    match service.store.save_key(owner.account, new, now).await? {
+    match service
+        .store
+        .save_key(caller.actor.clone(), new, now)
+        .await?
+    {
         Saved::New(row) => {
-            let (account, revision) = (owner.account, row.revision);
+            let (account, revision) = (caller.account(), row.revision);
             let fingerprint = &row.fingerprint;
             tracing::info!(account, key = row.id, fingerprint, revision, "key added");
             Ok((StatusCode::CREATED, axum::Json(shown(row))))
@@ -89,15 +94,15 @@ pub(super) struct Deletion {
 
 /// Deletes a key; with `end_sessions` every instance is told to end the sessions opened by it.
 pub(super) async fn delete(
-    owner: Owner,
+    caller: Caller,
     State(service): State<Service>,
     Path(key): Path<String>,
     Params(deletion): Params<Deletion>,
 ) -> Result<StatusCode, ApiError> {
-    let (account, id) = (owner.account, id(&key)?);
+    let (account, id) = (caller.account(), id(&key)?);
     let deleted = service
         .store
-        .delete_key(account, id, deletion.end_sessions, service.now())
+        .delete_key(caller.actor, id, deletion.end_sessions, service.now())
         .await?;
     match deleted {
         Deleted::Done(gone, order) => {
@@ -119,12 +124,16 @@ pub(super) async fn delete(
 /// Deletes a key, has every instance take it out of every line, whoever put it there, and end the
 /// sessions opened by it.
 pub(super) async fn revoke(
-    owner: Owner,
+    caller: Caller,
     State(service): State<Service>,
     Path(key): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    let (account, id) = (owner.account, id(&key)?);
-    match service.store.revoke_key(account, id, service.now()).await? {
+    let (account, id) = (caller.account(), id(&key)?);
+    match service
+        .store
+        .revoke_key(caller.actor, id, service.now())
+        .await?
+    {
         Revocation::Done(gone, order) => {
             let fingerprint = gone.fingerprint;
             tracing::info!(account, key = id, fingerprint, order, "key revoked");
@@ -139,9 +148,13 @@ pub(super) async fn revoke(
 }
 
 /// The key of that id, if it is the owner's.
-pub(super) async fn find(service: &Service, owner: Owner, key: &str) -> Result<KeyRow, ApiError> {
+pub(super) async fn find(
+    service: &Service,
+    caller: &Caller,
+    key: &str,
+) -> Result<KeyRow, ApiError> {
     let id = id(key)?;
-    let keys = service.store.keys(owner.account).await?.keys;
+    let keys = service.store.keys(caller.account()).await?.keys;
     keys.into_iter().find(|key| key.id == id).ok_or_else(none)
 }
 
@@ -202,6 +215,7 @@ fn shown(row: KeyRow) -> SshKey {
         public_key: row.public_key,
         fingerprint: row.fingerprint,
         options: row.options,
+        scope: row.scope,
         created_at: row.created_at,
         expires_at: row.expires_at,
         last_used_at: row.last_used_at,

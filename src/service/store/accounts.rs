@@ -1,11 +1,12 @@
 //! Accounts, their API keys, and their revisions.
 
+use super::audit::{Act, Actor, note};
 use super::orders::{OrderRow, orders_of};
 use super::ssh_keys::{KeyRow, keys_of, revoked_of};
 use super::{Commit, Hash, Store, StoreError, millis, revision, time};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
-use subtle::ConstantTimeEq as _;
+use serde_json::json;
 
 /// Where an account stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,17 +39,28 @@ pub(in crate::service) enum Added {
     Taken,
 }
 
+/// An API key that an account is made with: it may do everything.
+pub(in crate::service) struct FirstKey {
+    /// What it is known by.
+    pub(in crate::service) hash: Hash,
+    /// Its last four characters.
+    pub(in crate::service) tail: String,
+    /// The key, sealed.
+    pub(in crate::service) sealed: Vec<u8>,
+}
+
 impl Store {
-    /// Makes an account with one API key.
+    /// Makes an account, with one API key or none. The actor's account is the new one's.
     pub(in crate::service) async fn add_account(
         &self,
+        actor: Actor,
         email: String,
         password: Option<String>,
-        api_key: Hash,
+        api_key: Option<FirstKey>,
         now: Timestamp,
     ) -> Result<Added, StoreError> {
         self.call(move |db| {
-            let now = millis(now);
+            let (at, now) = (now, millis(now));
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let made = tx.execute(
                 "INSERT INTO accounts (email, email_key, password, revision, changed_at, created_at)
@@ -59,26 +71,17 @@ impl Store {
                 return Ok(Added::Taken);
             }
             let account = tx.last_insert_rowid();
-            tx.execute(
-                "INSERT INTO api_keys (account, hash, created_at) VALUES (?1, ?2, ?3)",
-                params![account, api_key, now],
-            )?;
+            if let Some(key) = api_key {
+                tx.execute(
+                    "INSERT INTO api_keys (account, hash, tail, sealed, created_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5)",
+                    params![account, key.hash, key.tail, key.sealed, now],
+                )?;
+            }
+            let act = Act::done("account.create", account, json!({"email": email}));
+            note(&tx, &Actor { account, ..actor }, &act, at)?;
             tx.commit()?;
             Ok(Added::Account(account))
-        })
-        .await
-    }
-
-    /// Whose API key this is.
-    pub(in crate::service) async fn api_key(&self, hash: Hash) -> Result<Option<i64>, StoreError> {
-        self.call(move |db| {
-            let found: Option<(i64, Hash)> = db
-                .prepare_cached("SELECT account, hash FROM api_keys WHERE hash = ?1")?
-                .query_row([hash], |row| Ok((row.get(0)?, row.get(1)?)))
-                .optional()?;
-            Ok(found
-                .filter(|(_, kept)| bool::from(kept.ct_eq(&hash)))
-                .map(|(account, _)| account))
         })
         .await
     }
@@ -140,7 +143,7 @@ impl Store {
             )?;
             let revision = advance(&tx, account, now)?;
             tx.commit()?;
-            committed(Commit::Revision { account, revision });
+            committed(Commit::revision(account, revision));
             Ok(revision)
         })
         .await

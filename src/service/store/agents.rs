@@ -3,10 +3,13 @@
 //! A run id tells a restart from a twin. The run that spoke last is the current one; a run never
 //! seen before supersedes it; a superseded run that speaks again is a twin and is refused.
 
+use super::audit::{self, Act, Actor, By};
 use super::instances::{Removal, removal, told_before};
-use super::{Hash, Store, StoreError, millis, revision};
+use super::{Commit, Hash, Kinds, Store, StoreError, millis, revision};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use serde_json::json;
+use std::net::IpAddr;
 use subtle::ConstantTimeEq as _;
 
 /// Superseded runs that are remembered, an instance.
@@ -28,6 +31,10 @@ pub(in crate::service) struct EnrolRequest {
     pub(in crate::service) run: Hash,
     /// The hash of the session key that the answer will hold.
     pub(in crate::service) session: Hash,
+    /// Where it came from.
+    pub(in crate::service) from: Option<IpAddr>,
+    /// The request's id.
+    pub(in crate::service) request: String,
 }
 
 /// What became of it.
@@ -108,6 +115,7 @@ impl Store {
         request: EnrolRequest,
         now: Timestamp,
     ) -> Result<Enrolled, StoreError> {
+        let committed = self.committed.clone();
         self.call(move |db| {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let found = tx
@@ -150,8 +158,23 @@ impl Store {
                  WHERE id = ?1",
                 params![instance, request.identity, request.hostname, millis(now)],
             )?;
-            add_session(&tx, instance, request.session)?;
+            add_session(&tx, instance, request.session, now)?;
+            if !again {
+                let actor = Actor {
+                    account,
+                    by: By::Agent { instance },
+                    from: request.from,
+                    request: request.request,
+                };
+                let detail = json!({"hostname": request.hostname});
+                let act = Act::done("instance.enrol", instance, detail);
+                audit::note(&tx, &actor, &act, now)?;
+            }
             tx.commit()?;
+            committed(Commit::of(
+                account,
+                Kinds::INSTANCES | Kinds::SESSIONS | Kinds::AUDIT,
+            ));
             Ok(Enrolled::Session {
                 instance,
                 account,
@@ -191,7 +214,7 @@ impl Store {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let found = tx
                 .query_row(
-                    "SELECT run FROM instances WHERE id = ?1 AND identity_key = ?2",
+                    "SELECT run FROM instances WHERE id = ?1 AND identity_key = ?2 AND cut_off = 0",
                     params![request.instance, request.identity],
                     |row| row.get::<_, Option<Hash>>("run"),
                 )
@@ -218,40 +241,9 @@ impl Store {
             if !take_run(&tx, request.instance, run, request.run)? {
                 return Ok(Renewed::Clone);
             }
-            add_session(&tx, request.instance, request.session)?;
+            add_session(&tx, request.instance, request.session, now)?;
             tx.commit()?;
             Ok(Renewed::Session)
-        })
-        .await
-    }
-
-    /// Whose session key this is. Its first use ends the sessions before it; one whose instance
-    /// was told of its removal a minute ago is ended here.
-    pub(in crate::service) async fn agent(
-        &self,
-        hash: Hash,
-        now: Timestamp,
-    ) -> Result<Option<AgentSession>, StoreError> {
-        self.call(move |db| {
-            let Some((mut session, used, ended)) = session(db, hash, now)? else {
-                return Ok(None);
-            };
-            if ended {
-                db.execute("DELETE FROM instances WHERE id = ?1", [session.instance])?;
-                session.ended = true;
-            } else if !used {
-                let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                tx.execute(
-                    "UPDATE agent_sessions SET used = 1 WHERE id = ?1",
-                    [session.id],
-                )?;
-                tx.execute(
-                    "DELETE FROM agent_sessions WHERE instance = ?1 AND id < ?2",
-                    [session.instance, session.id],
-                )?;
-                tx.commit()?;
-            }
-            Ok(Some(session))
         })
         .await
     }
@@ -278,6 +270,31 @@ impl Store {
     }
 }
 
+/// Whose session key this is. Its first use ends the sessions before it; one whose instance was
+/// told of its removal a minute ago is ended here.
+pub(super) fn by_hash(
+    db: &mut Connection,
+    hash: Hash,
+    now: Timestamp,
+) -> Result<Option<AgentSession>, StoreError> {
+    let Some((mut session, used, ended)) = session(db, hash, now)? else {
+        return Ok(None);
+    };
+    if ended {
+        db.execute("DELETE FROM instances WHERE id = ?1", [session.instance])?;
+        session.ended = true;
+    } else if !used {
+        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        tx.execute("UPDATE sessions SET used = 1 WHERE id = ?1", [session.id])?;
+        tx.execute(
+            "DELETE FROM sessions WHERE instance = ?1 AND id < ?2",
+            [session.instance, session.id],
+        )?;
+        tx.commit()?;
+    }
+    Ok(Some(session))
+}
+
 fn session(
     db: &Connection,
     hash: Hash,
@@ -287,7 +304,7 @@ fn session(
         .prepare_cached(
             "SELECT s.id, s.hash, s.used, s.instance, i.account, i.run, i.removal_keys,
                     i.removal_sessions, i.removal_told_at, coalesce(i.removal_told_at <= ?2, 0) AS ended
-             FROM agent_sessions s JOIN instances i ON i.id = s.instance WHERE s.hash = ?1",
+             FROM sessions s JOIN instances i ON i.id = s.instance WHERE s.hash = ?1",
         )?
         .query_row(params![hash, told_before(now)], |row| {
             let session = AgentSession {
@@ -307,14 +324,20 @@ fn session(
         .map(|(session, _, used, ended)| (session, used, ended)))
 }
 
-fn add_session(tx: &Transaction<'_>, instance: i64, hash: Hash) -> rusqlite::Result<()> {
+fn add_session(
+    tx: &Transaction<'_>,
+    instance: i64,
+    hash: Hash,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
     tx.execute(
-        "INSERT INTO agent_sessions (instance, hash) VALUES (?1, ?2)",
-        params![instance, hash],
+        "INSERT INTO sessions (account, kind, hash, instance, name, created_at)
+         SELECT account, 'agent', ?2, id, hostname, ?3 FROM instances WHERE id = ?1",
+        params![instance, hash, millis(now)],
     )?;
     tx.execute(
-        "DELETE FROM agent_sessions WHERE instance = ?1 AND used = 0 AND id NOT IN
-           (SELECT id FROM agent_sessions WHERE instance = ?1 AND used = 0
+        "DELETE FROM sessions WHERE instance = ?1 AND used = 0 AND id NOT IN
+           (SELECT id FROM sessions WHERE instance = ?1 AND used = 0
             ORDER BY id DESC LIMIT ?2)",
         params![instance, UNUSED_SESSIONS],
     )?;

@@ -1,11 +1,13 @@
 //! Instances of an account as their owner sees them, and their removal.
 
 use super::accounts::advance;
+use super::audit::{Act, Actor, note};
 use super::{
-    Commit, Hash, MAX_INSTANCES, REMOVAL_GRACE, Store, StoreError, millis, time, time_opt,
+    Commit, Hash, Kinds, MAX_INSTANCES, REMOVAL_GRACE, Store, StoreError, millis, time, time_opt,
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
+use serde_json::json;
 
 /// One instance.
 #[derive(Debug, Clone)]
@@ -63,12 +65,13 @@ impl Store {
     /// Makes an instance with the token that enrols it.
     pub(in crate::service) async fn add_instance(
         &self,
-        account: i64,
+        actor: Actor,
         label: String,
         token: Hash,
         token_expires: Timestamp,
         now: Timestamp,
     ) -> Result<Made, StoreError> {
+        let (account, committed) = (actor.account, self.committed.clone());
         self.call(move |db| {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             tx.execute(
@@ -92,7 +95,10 @@ impl Store {
                 "INSERT INTO enrolments (hash, instance, expires_at) VALUES (?1, ?2, ?3)",
                 params![token, instance, millis(token_expires)],
             )?;
+            let act = Act::done("instance.create", instance, json!({"label": label}));
+            note(&tx, &actor, &act, now)?;
             tx.commit()?;
+            committed(Commit::of(account, Kinds::INSTANCES | Kinds::AUDIT));
             Ok(Made::Instance(instance))
         })
         .await
@@ -126,12 +132,12 @@ impl Store {
     /// False: the account has none of that id.
     pub(in crate::service) async fn remove_instance(
         &self,
-        account: i64,
+        actor: Actor,
         id: i64,
         (take_keys, end_sessions): (bool, bool),
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let committed = self.committed.clone();
+        let (account, committed) = (actor.account, self.committed.clone());
         self.call(move |db| {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             tx.execute(
@@ -164,8 +170,14 @@ impl Store {
             if !found {
                 return Ok(false);
             }
+            let detail = json!({"take_keys": take_keys, "end_sessions": end_sessions});
+            note(&tx, &actor, &Act::done("instance.remove", id, detail), now)?;
             tx.commit()?;
-            committed(Commit::Removal { account, revision });
+            committed(Commit {
+                revision: (revision > 0).then_some(revision),
+                removal: true,
+                ..Commit::of(account, Kinds::INSTANCES | Kinds::AUDIT)
+            });
             Ok(true)
         })
         .await

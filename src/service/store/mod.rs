@@ -1,4 +1,4 @@
-//! What the service keeps: accounts, SSH keys, instances, the sessions of their agents, and orders.
+//! What the service keeps: accounts, their keys of three kinds, instances, orders, the audit log.
 //!
 //! Owns the domain types and the handle whose methods send their work to the one thread that has
 //! the database. Every change of an account's keys gives the account a new revision in the same
@@ -7,19 +7,25 @@
 
 mod accounts;
 mod agents;
+mod api_keys;
+mod audit;
 mod instances;
 mod orders;
 mod reports;
+mod sessions;
 mod sqlite;
 mod ssh_keys;
 #[cfg(test)]
 mod tests;
 
-pub(super) use accounts::{Added, Keys};
+pub(super) use accounts::{Added, FirstKey, Keys};
 pub(super) use agents::{AgentSession, EnrolRequest, Enrolled, RenewRequest, Renewed};
+pub(super) use api_keys::ApiKeyRow;
+pub(super) use audit::{Act, Actor, AuditRow, By};
 pub(super) use instances::{InstanceRow, Made, Removal, Seen};
 pub(super) use orders::{OrderRow, ResultRow};
 pub(super) use reports::{Report, USED_STEP};
+pub(super) use sessions::{AnySession, NewSession, PersonSession, SessionKind};
 pub(super) use ssh_keys::{Deleted, KeyRow, NewKey, Revocation, Saved};
 
 use jiff::Timestamp;
@@ -59,23 +65,82 @@ pub(super) const REMOVAL_GRACE: Duration = Duration::from_secs(60);
 /// A SHA-256.
 pub(super) type Hash = [u8; 32];
 
-/// What held queries wait for.
+/// What held queries and streams wait for: what a transaction has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Commit {
-    /// The account has this revision now.
-    Revision {
-        /// Which account.
-        account: i64,
-        /// Its revision.
-        revision: u64,
-    },
-    /// One of the account's instances is being removed.
-    Removal {
-        /// Which account.
-        account: i64,
-        /// Its revision.
-        revision: u64,
-    },
+pub(super) struct Commit {
+    /// Of which account.
+    pub(super) account: i64,
+    /// The account's list has this revision now.
+    pub(super) revision: Option<u64>,
+    /// One of its instances is being removed.
+    pub(super) removal: bool,
+    /// Some token of the account may be no good any more: whoever holds a query asks again.
+    pub(super) access: bool,
+    /// What a console that shows the account reads anew.
+    pub(super) kinds: Kinds,
+}
+
+impl Commit {
+    /// Something that changed no list and no token.
+    pub(super) fn of(account: i64, kinds: Kinds) -> Self {
+        Self {
+            account,
+            revision: None,
+            removal: false,
+            access: false,
+            kinds,
+        }
+    }
+
+    /// The account's keys are others now.
+    pub(super) fn revision(account: i64, revision: u64) -> Self {
+        Self {
+            revision: Some(revision),
+            ..Self::of(account, Kinds::SSH_KEYS | Kinds::AUDIT)
+        }
+    }
+
+    /// A token of the account has ended, or changed in its rights.
+    pub(super) fn access(account: i64, kinds: Kinds) -> Self {
+        Self {
+            access: true,
+            ..Self::of(account, kinds)
+        }
+    }
+}
+
+/// Kinds of things that an account has, as a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kinds(u8);
+
+impl Kinds {
+    /// SSH keys.
+    pub(super) const SSH_KEYS: Self = Self(1);
+    /// API keys.
+    pub(super) const API_KEYS: Self = Self(2);
+    /// Sessions.
+    pub(super) const SESSIONS: Self = Self(4);
+    /// Instances, and what they say.
+    pub(super) const INSTANCES: Self = Self(8);
+    /// The audit log.
+    pub(super) const AUDIT: Self = Self(16);
+    /// The account itself: its password, its second factor.
+    pub(super) const ACCOUNT: Self = Self(32);
+    /// All of them.
+    pub(super) const ALL: Self = Self(63);
+
+    /// Whether all of `other` is in it.
+    pub(super) fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl std::ops::BitOr for Kinds {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 }
 
 /// Called on the database's thread right after a commit: nothing that befalls the caller's task

@@ -5,10 +5,12 @@
 //! stays until the order's time is over, so that its results can be shown.
 
 use super::accounts::advance;
-use super::{Commit, KeyRow, Store, StoreError, millis, revision, time};
+use super::audit::{Act, Actor, note};
+use super::{Commit, KeyRow, Kinds, Store, StoreError, millis, revision, time};
 use crate::wire::{OrderOutcome, OrderResult};
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
+use serde_json::json;
 use std::collections::BTreeSet;
 
 /// How long an order is of use.
@@ -53,11 +55,12 @@ impl Store {
     /// those that are new.
     pub(in crate::service) async fn answer_orders(
         &self,
-        account: i64,
+        actor: Actor,
         instance: i64,
         results: Vec<OrderResult>,
         now: Timestamp,
     ) -> Result<Vec<OrderResult>, StoreError> {
+        let (account, committed) = (actor.account, self.committed.clone());
         self.call(move |db| {
             // An instance may say the same thing again and again: that is to cost no write.
             let mut new = results;
@@ -100,10 +103,21 @@ impl Store {
                     ],
                 )?;
                 if changed > 0 {
+                    let detail = json!({"outcome": word(result.outcome), "ended": result.ended,
+                        "left": result.left, "instance": instance});
+                    note(
+                        &tx,
+                        &actor,
+                        &Act::done("order.result", result.id, detail),
+                        now,
+                    )?;
                     kept.push(result);
                 }
             }
             tx.commit()?;
+            if !kept.is_empty() {
+                committed(Commit::of(account, Kinds::SSH_KEYS | Kinds::AUDIT));
+            }
             Ok(kept)
         })
         .await
@@ -169,7 +183,7 @@ impl Store {
             let mut commits = Vec::new();
             for account in accounts {
                 let revision = advance(&tx, account, now)?;
-                commits.push(Commit::Revision { account, revision });
+                commits.push(Commit::revision(account, revision));
             }
             tx.commit()?;
             commits.into_iter().for_each(|commit| committed(commit));

@@ -1,13 +1,16 @@
 //! SSH keys of an account: type and blob once each, every change a new revision.
 
 use super::accounts::advance;
+use super::audit::{Act, Actor, note};
 use super::orders;
 use super::{
     Commit, MAX_KEY_BYTES, MAX_KEYS, MAX_ORDERS, MAX_REVOKED, Store, StoreError, millis, revision,
     time, time_opt,
 };
+use crate::wire::KeyScope;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
+use serde_json::json;
 
 /// One key as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub(in crate::service) struct KeyRow {
     pub(in crate::service) fingerprint: String,
     /// Options as in authorized_keys.
     pub(in crate::service) options: String,
+    /// Where it is.
+    pub(in crate::service) scope: KeyScope,
     /// When it was saved.
     pub(in crate::service) created_at: Timestamp,
     /// When it stops to open anything.
@@ -43,6 +48,8 @@ pub(in crate::service) struct NewKey {
     pub(in crate::service) fingerprint: String,
     /// Options as in authorized_keys.
     pub(in crate::service) options: String,
+    /// Where it is.
+    pub(in crate::service) scope: KeyScope,
     /// When it stops to open anything.
     pub(in crate::service) expires_at: Option<Timestamp>,
 }
@@ -90,11 +97,11 @@ impl Store {
     /// Saves a key.
     pub(in crate::service) async fn save_key(
         &self,
-        account: i64,
+        actor: Actor,
         key: NewKey,
         now: Timestamp,
     ) -> Result<Saved, StoreError> {
-        let committed = self.committed.clone();
+        let (account, committed) = (actor.account, self.committed.clone());
         self.call(move |db| {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let had = tx
@@ -135,8 +142,8 @@ impl Store {
             let saved = tx
                 .prepare_cached(
                     "INSERT INTO ssh_keys (account, name, public_key, fingerprint, options,
-                                           created_at, expires_at, revision)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) RETURNING *",
+                                           created_at, expires_at, revision, scope)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) RETURNING *",
                 )?
                 .query_row(
                     params![
@@ -147,12 +154,14 @@ impl Store {
                         key.options,
                         millis(now),
                         key.expires_at.map(millis),
-                        i64::try_from(revision).unwrap_or(i64::MAX)
+                        i64::try_from(revision).unwrap_or(i64::MAX),
+                        scope_word(key.scope)
                     ],
                     key_row,
                 )?;
+            note(&tx, &actor, &act("ssh-key.add", &saved), now)?;
             tx.commit()?;
-            committed(Commit::Revision { account, revision });
+            committed(Commit::revision(account, revision));
             Ok(Saved::New(saved))
         })
         .await
@@ -161,12 +170,12 @@ impl Store {
     /// Deletes a key, and with `end_sessions` gives the order to end its sessions.
     pub(in crate::service) async fn delete_key(
         &self,
-        account: i64,
+        actor: Actor,
         id: i64,
         end_sessions: bool,
         now: Timestamp,
     ) -> Result<Deleted, StoreError> {
-        let committed = self.committed.clone();
+        let (account, committed) = (actor.account, self.committed.clone());
         self.call(move |db| {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let gone = tx
@@ -183,8 +192,11 @@ impl Store {
             let order = end_sessions
                 .then(|| orders::give(&tx, account, &gone, revision, now))
                 .transpose()?;
+            let mut act = act("ssh-key.delete", &gone);
+            act.detail["end_sessions"] = json!(end_sessions);
+            note(&tx, &actor, &act, now)?;
             tx.commit()?;
-            committed(Commit::Revision { account, revision });
+            committed(Commit::revision(account, revision));
             Ok(Deleted::Done(gone, order))
         })
         .await
@@ -196,11 +208,11 @@ impl Store {
     /// sessions.
     pub(in crate::service) async fn revoke_key(
         &self,
-        account: i64,
+        actor: Actor,
         id: i64,
         now: Timestamp,
     ) -> Result<Revocation, StoreError> {
-        let committed = self.committed.clone();
+        let (account, committed) = (actor.account, self.committed.clone());
         self.call(move |db| {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let count: i64 = tx
@@ -228,12 +240,19 @@ impl Store {
             ])?;
             let revision = advance(&tx, account, now)?;
             let order = orders::give(&tx, account, &gone, revision, now)?;
+            note(&tx, &actor, &act("ssh-key.revoke", &gone), now)?;
             tx.commit()?;
-            committed(Commit::Revision { account, revision });
+            committed(Commit::revision(account, revision));
             Ok(Revocation::Done(gone, order))
         })
         .await
     }
+}
+
+/// What is said of a key in the audit log.
+fn act(action: &'static str, key: &KeyRow) -> Act {
+    let detail = json!({"name": key.name, "fingerprint": key.fingerprint});
+    Act::done(action, key.id, detail)
 }
 
 /// Keys that an account revoked, the first first.
@@ -258,6 +277,21 @@ pub(super) fn keys_of(db: &Connection, account: i64) -> rusqlite::Result<Vec<Key
         .collect()
 }
 
+fn scope_word(scope: KeyScope) -> &'static str {
+    match scope {
+        KeyScope::All => "all",
+        KeyScope::Some => "some",
+    }
+}
+
+fn scope(word: &str) -> KeyScope {
+    match word {
+        "all" => KeyScope::All,
+        // The table takes no other word; this one opens the least.
+        _ => KeyScope::Some,
+    }
+}
+
 fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
     Ok(KeyRow {
         id: row.get("id")?,
@@ -265,6 +299,7 @@ fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
         public_key: row.get("public_key")?,
         fingerprint: row.get("fingerprint")?,
         options: row.get("options")?,
+        scope: scope(&row.get::<_, String>("scope")?),
         created_at: time(row, "created_at")?,
         expires_at: time_opt(row, "expires_at")?,
         revision: revision(row, "revision")?,

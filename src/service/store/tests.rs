@@ -1,6 +1,7 @@
 //! The store by its own handle: revisions, tokens, runs.
 
 use super::*;
+use crate::wire::KeyScope;
 use std::sync::Mutex;
 
 fn at(ms: i64) -> Timestamp {
@@ -21,7 +22,13 @@ async fn bed() -> Bed {
     let committed: Committed = Arc::new(move |c| log.lock().unwrap().push(c));
     let (store, _) = Store::open(&dir.path().join("a.db"), committed).unwrap();
     let added = store
-        .add_account("a@example.com".to_owned(), None, [1; 32], at(1_000))
+        .add_account(
+            Actor::server(0),
+            "a@example.com".to_owned(),
+            None,
+            first_key(1),
+            at(1_000),
+        )
         .await
         .unwrap();
     let Added::Account(account) = added else {
@@ -35,6 +42,20 @@ async fn bed() -> Bed {
     }
 }
 
+impl Bed {
+    fn actor(&self) -> Actor {
+        Actor::server(self.account)
+    }
+}
+
+fn first_key(n: u8) -> Option<FirstKey> {
+    Some(FirstKey {
+        hash: [n; 32],
+        tail: "tail".to_owned(),
+        sealed: Vec::new(),
+    })
+}
+
 fn key(n: u8) -> NewKey {
     NewKey {
         name: format!("key {n}"),
@@ -42,11 +63,12 @@ fn key(n: u8) -> NewKey {
         fingerprint: format!("SHA256:{n}"),
         options: String::new(),
         expires_at: None,
+        scope: KeyScope::All,
     }
 }
 
 async fn save(bed: &Bed, n: u8, now: i64) -> KeyRow {
-    match bed.store.save_key(bed.account, key(n), at(now)).await {
+    match bed.store.save_key(bed.actor(), key(n), at(now)).await {
         Ok(Saved::New(row)) => row,
         other => panic!("{other:?}"),
     }
@@ -60,7 +82,7 @@ async fn revisions_grow_even_when_the_clock_steps_back() {
     let second = save(&bed, 2, 2_000).await;
     assert_eq!(second.revision, 5_001);
     bed.store
-        .delete_key(bed.account, first.id, false, at(1))
+        .delete_key(bed.actor(), first.id, false, at(1))
         .await
         .unwrap();
     let keys = bed.store.keys(bed.account).await.unwrap();
@@ -71,8 +93,7 @@ async fn revisions_grow_even_when_the_clock_steps_back() {
     assert!(third.id > keys.keys[0].id);
     let woken = bed.woken.lock().unwrap().clone();
     let account = bed.account;
-    let expected =
-        [5_000, 5_001, 5_002, 9_000].map(|revision| Commit::Revision { account, revision });
+    let expected = [5_000, 5_001, 5_002, 9_000].map(|revision| Commit::revision(account, revision));
     assert_eq!(woken, expected);
 }
 
@@ -96,10 +117,10 @@ async fn the_same_key_twice_is_one_key_and_no_new_revision() {
     let first = save(&bed, 1, 5_000).await;
     let mut again = key(1);
     again.name = "other".to_owned();
-    let saved = bed.store.save_key(bed.account, again.clone(), at(6_000));
+    let saved = bed.store.save_key(bed.actor(), again.clone(), at(6_000));
     assert_eq!(saved.await.unwrap(), Saved::Same(first.clone()));
     again.expires_at = Some(at(99_000));
-    let saved = bed.store.save_key(bed.account, again, at(6_000));
+    let saved = bed.store.save_key(bed.actor(), again, at(6_000));
     assert_eq!(saved.await.unwrap(), Saved::Differs(first.id));
     let head = bed.store.head(bed.account).await.unwrap().unwrap();
     assert_eq!(head.revision, 5_000);
@@ -113,10 +134,10 @@ async fn keys_that_would_make_a_list_too_long_for_agents_are_not_taken() {
         ..key(n)
     };
     for n in [1, 2] {
-        let saved = bed.store.save_key(bed.account, long(n), at(5_000)).await;
+        let saved = bed.store.save_key(bed.actor(), long(n), at(5_000)).await;
         assert!(matches!(saved, Ok(Saved::New(_))));
     }
-    let saved = bed.store.save_key(bed.account, long(3), at(5_000)).await;
+    let saved = bed.store.save_key(bed.actor(), long(3), at(5_000)).await;
     assert_eq!(saved.unwrap(), Saved::TooLong);
     save(&bed, 3, 6_000).await;
 }
@@ -124,12 +145,17 @@ async fn keys_that_would_make_a_list_too_long_for_agents_are_not_taken() {
 #[tokio::test]
 async fn an_address_is_taken_whatever_its_case() {
     let bed = bed().await;
-    let again = bed
-        .store
-        .add_account("A@Example.com".to_owned(), None, [2; 32], at(1));
+    let again = bed.store.add_account(
+        Actor::server(0),
+        "A@Example.com".to_owned(),
+        None,
+        first_key(2),
+        at(1),
+    );
     assert_eq!(again.await.unwrap(), Added::Taken);
-    assert_eq!(bed.store.api_key([2; 32]).await.unwrap(), None);
-    assert_eq!(bed.store.api_key([1; 32]).await.unwrap(), Some(bed.account));
+    assert_eq!(bed.store.api_key([2; 32], at(1)).await.unwrap(), None);
+    let first = bed.store.api_key([1; 32], at(1)).await.unwrap();
+    assert_eq!(first.map(|key| key.account), Some(bed.account));
 }
 
 #[tokio::test]
@@ -137,7 +163,7 @@ async fn sixty_four_superseded_runs_are_remembered() {
     let bed = bed().await;
     let made = bed
         .store
-        .add_instance(bed.account, "a".to_owned(), [3; 32], at(9_000), at(1_000))
+        .add_instance(bed.actor(), "a".to_owned(), [3; 32], at(9_000), at(1_000))
         .await
         .unwrap();
     let Made::Instance(instance) = made else {
@@ -169,7 +195,7 @@ async fn another_process_on_the_same_database_is_noticed() {
     let path = bed._dir.path().join("a.db");
     let (other, _) = Store::open(&path, Arc::new(|_| {})).unwrap();
     other
-        .save_key(bed.account, key(2), at(6_000))
+        .save_key(bed.actor(), key(2), at(6_000))
         .await
         .unwrap();
     assert_ne!(bed.store.others_version().await.unwrap(), before);
@@ -181,7 +207,7 @@ async fn another_process_on_the_same_database_is_noticed() {
 
 async fn delete(bed: &Bed, id: i64, now: i64) -> Deleted {
     bed.store
-        .delete_key(bed.account, id, true, at(now))
+        .delete_key(bed.actor(), id, true, at(now))
         .await
         .unwrap()
 }
@@ -232,7 +258,7 @@ async fn too_many_orders_leave_the_key_as_it_is_and_a_revocation_goes_through() 
     let head = bed.store.head(bed.account).await.unwrap();
     assert_eq!(delete(&bed, one.id, 6_000).await, Deleted::TooManyOrders);
     assert_eq!(bed.store.head(bed.account).await.unwrap(), head);
-    let revoked = bed.store.revoke_key(bed.account, two.id, at(7_000));
+    let revoked = bed.store.revoke_key(bed.actor(), two.id, at(7_000));
     assert!(matches!(revoked.await.unwrap(), Revocation::Done(..)));
     let keys = bed.store.keys(bed.account).await.unwrap();
     assert_eq!(keys.keys, [one]);
@@ -245,5 +271,5 @@ async fn too_many_orders_leave_the_key_as_it_is_and_a_revocation_goes_through() 
     assert_eq!(keys.orders.len(), 1);
     let woken = bed.woken.lock().unwrap().last().copied();
     let (account, revision) = (bed.account, keys.head.revision);
-    assert_eq!(woken, Some(Commit::Revision { account, revision }));
+    assert_eq!(woken, Some(Commit::revision(account, revision)));
 }

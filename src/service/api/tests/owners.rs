@@ -1,42 +1,42 @@
 //! What owners of accounts call.
 
 use super::*;
+use crate::service::api::routes::{Access, Call};
 use crate::wire::{Instance, InstanceState, Page, Rollout, RolloutState};
 use base64::Engine as _;
 
-const ROUTES: [&str; 12] = [
-    "GET /v1/ssh-keys",
-    "POST /v1/ssh-keys",
-    "GET /v1/ssh-keys/1",
-    "DELETE /v1/ssh-keys/1",
-    "POST /v1/ssh-keys/1/revoke",
-    "GET /v1/ssh-keys/1/rollout",
-    "GET /v1/instances",
-    "POST /v1/instances",
-    "GET /v1/instances/1",
-    "DELETE /v1/instances/1",
-    "GET /v1/agent/snapshot",
-    "POST /v1/agent/heartbeat",
-];
+/// A call of the table with ids in the place of its parameters.
+fn route(call: &Call) -> String {
+    let path = call.path.replace("{id}", "1").replace("{key}", "1");
+    format!("{} {path}", call.method)
+}
 
 #[tokio::test]
 async fn every_route_wants_a_token_of_its_own_kind() {
     let bed = Bed::new().await;
     let agent = bed.agent().await;
     let lost = bed.key.replace("skd_api_", "skd_ses_");
-    for route in ROUTES {
-        for token in ["", "nonsense", &lost, &agent.token] {
-            let reply = bed.call(token, route, Some(json!({}))).await;
-            assert_eq!(reply.code(), (401, "unauthorized"), "{route}");
-            assert_eq!(reply.headers["www-authenticate"], "Bearer");
-        }
-        let wrong = if route.contains("/agent/") {
-            &bed.key
-        } else {
-            &agent.session
+    let (_, calls) = super::super::routes(&bed.service).done();
+    for call in calls {
+        let (agents, v0) = match call.access {
+            Access::Anyone => continue,
+            Access::Agent => (true, false),
+            _ => (false, call.path.starts_with("/api/")),
         };
-        let reply = bed.call(wrong, route, Some(json!({}))).await;
-        assert_eq!(reply.code(), (403, "forbidden"), "{route}");
+        let route = route(&call);
+        for token in ["", "nonsense", &lost, &agent.token] {
+            let reply = bed.call(token, &route, Some(json!({}))).await;
+            assert_eq!(reply.status, 401, "{route}");
+            if v0 {
+                assert_eq!(reply.json["msg"], "Invalid user key", "{route}");
+            } else {
+                assert_eq!(reply.code().1, "unauthorized", "{route}");
+                assert_eq!(reply.headers["www-authenticate"], "Bearer");
+            }
+        }
+        let wrong = if agents { &bed.key } else { &agent.session };
+        let reply = bed.call(wrong, &route, Some(json!({}))).await;
+        assert_eq!(reply.status, 403, "{route}");
     }
 }
 
@@ -260,7 +260,10 @@ async fn a_handler_that_panics_is_a_500_that_names_only_the_request() {
             "/",
             axum::routing::get(async || -> &'static str { panic!("a secret") }),
         )
-        .layer(axum::middleware::from_fn(super::super::around));
+        .layer(axum::middleware::from_fn_with_state(
+            bed.service.clone(),
+            super::super::around,
+        ));
     let bed = Bed { router, ..bed };
     let reply = bed.call("", "GET /", None).await;
     assert_eq!(reply.code(), (500, "internal"));
