@@ -88,9 +88,10 @@ async fn serve(service: Service, config: &ServerConfig, path: &Path) -> anyhow::
 /// What keeps the service from running, with the exit code it stands for.
 pub(super) fn failed(error: ServiceError) -> Failed {
     let exit = match &error {
-        ServiceError::Plaintext(_) | ServiceError::Tls { .. } | ServiceError::Secrets { .. } => {
-            Exit::Config
-        }
+        ServiceError::Plaintext(_)
+        | ServiceError::Tls { .. }
+        | ServiceError::Secrets { .. }
+        | ServiceError::Strangers(_) => Exit::Config,
         ServiceError::Store(_) => Exit::Unavailable,
         ServiceError::Listen(_) => Exit::NotDone,
     };

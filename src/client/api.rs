@@ -5,9 +5,9 @@
 
 use super::{Answer, ClientError, Http, Request, checked_url, clean};
 use crate::wire::{
-    EnrollAnswer, EnrollRequest, HeartbeatAnswer, HeartbeatRequest, Instance, NewInstance,
-    NewInstanceAnswer, NewSshKey, NonceAnswer, Page, RenewAnswer, RenewRequest, Rollout,
-    SignedSnapshot, SshKey,
+    EnrollAnswer, EnrollRequest, Handover, HeartbeatAnswer, HeartbeatRequest, Instance,
+    NewInstance, NewInstanceAnswer, NewSshKey, NonceAnswer, Page, RenewAnswer, RenewRequest,
+    Rollout, SignedSnapshot, SshKey,
 };
 use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH};
@@ -167,6 +167,17 @@ impl Api {
                 date,
             }),
         }
+    }
+
+    /// `GET /v1/agent/signers?from=FINGERPRINT`: the hand-overs from this signer on, the first
+    /// first; nothing of them has been checked yet.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn signers(&self, from: &str) -> Result<Page<Handover>, ClientError> {
+        let mut request = self.request(Method::GET, "v1/agent/signers")?;
+        request.url.query_pairs_mut().append_pair("from", from);
+        parse(&self.http.send(request).await?.body)
     }
 
     /// `POST /v1/agent/heartbeat`.

@@ -21,6 +21,7 @@ mod refusals;
 mod rollout;
 mod sealing;
 mod secrets;
+mod signers;
 mod snapshots;
 mod store;
 mod tls;
@@ -28,6 +29,7 @@ mod token;
 mod words;
 
 pub use accounts::{AccountError, NewAccount};
+pub use signers::{Rotated, rotate_signer};
 
 use crate::config::{ServerConfig, TlsFiles};
 use crate::sys::clock;
@@ -48,6 +50,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::{Store, StoreError};
 use tokio::net::TcpListener;
+use zeroize::Zeroizing;
 
 /// Says what time it is.
 type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -61,6 +64,7 @@ pub struct Service {
     holds: Arc<Holds>,
     nonces: Arc<Nonces>,
     snapshots: Arc<Snapshots>,
+    sealing_key: Arc<Zeroizing<[u8; 32]>>,
     sealing: Arc<Sealing>,
     refusals: Arc<Refusals>,
     proxies: Arc<[IpNet]>,
@@ -102,8 +106,9 @@ impl Service {
             refusals: Arc::default(),
             proxies: config.trusted_proxies.clone().into(),
             on_loopback: config.listen.ip().is_loopback(),
-            nonces: Arc::new(Nonces::new(secrets.sealing_key)),
-            snapshots: Arc::new(Snapshots::new(secrets.signer)),
+            nonces: Arc::new(Nonces::new(secrets.sealing_key.clone())),
+            sealing_key: Arc::new(secrets.sealing_key),
+            snapshots: Arc::new(Snapshots::new(secrets.signers)),
             public_url: config.public_url.trim_end_matches('/').into(),
             danger_plaintext: config.danger_plaintext,
             max_held: config.max_held,
@@ -119,6 +124,9 @@ impl Service {
     async fn settle(&self) {
         loop {
             self.hub.answers().await;
+            if let Err(error) = self.retire_signer().await {
+                tracing::debug!(%error, "signers");
+            }
             if let Err(error) = self.settle_orders().await {
                 tracing::debug!(%error, "orders");
             }
@@ -152,6 +160,7 @@ pub async fn serve(
         return Err(ServiceError::Plaintext(address));
     }
     let tls = tls.map(tls::Reloading::load).transpose()?;
+    service.adopt_loaded().await?;
     tracing::info!(%address, tls = tls.is_some(), "serving");
     let (sweeper, settler) = (service.clone(), service.clone());
     tokio::select! {
@@ -182,6 +191,12 @@ pub enum ServiceError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Secrets and database are not of one service.
+    #[error(
+        "secrets-dir: {0} is not the one that this database was used with; bring the directory \
+         back that goes with it, or name another database"
+    )]
+    Strangers(&'static str),
     /// A secret is to be put right.
     #[error("{}", placed(path, source))]
     Secrets {

@@ -1,22 +1,36 @@
-//! The service's own secrets: the sealing key and the snapshot signer, in `secrets-dir`.
+//! The service's own secrets: the sealing key and the snapshot signers, in `secrets-dir`.
 //!
 //! Made once, 0600 in a 0700 directory, and read ever after. Refuses a file that is not what it
 //! should be: a new signer would make every agent hold.
 
 use super::ServiceError;
+use super::signers::Signers;
+use super::store::Hash;
 use crate::sys::private_file;
 use crate::trust::Signer;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use zeroize::Zeroizing;
 
-/// Both.
+/// The signer that signs from here on.
+const SIGNER: &str = "snapshot-signer";
+/// The one before, after a rotation.
+const PREVIOUS: &str = "previous-signer";
+/// The public key of one that was given away.
+const COMPROMISED: &str = "compromised-signer.pub";
+
+/// Sets this MAC apart from anything else that the key makes.
+const TAG: &[u8] = b"sshkeyd secrets of a database v1\0";
+
+/// All of them.
 pub(super) struct Secrets {
-    /// 32 random bytes: the MAC key of nonces.
+    /// 32 random bytes: the MAC key of nonces, and what seals secrets in the database.
     pub(super) sealing_key: Zeroizing<[u8; 32]>,
-    /// Signs snapshots.
-    pub(super) signer: Signer,
+    /// Sign snapshots.
+    pub(super) signers: Signers,
 }
 
 impl Secrets {
@@ -36,22 +50,81 @@ impl Secrets {
             .filter(|_| bytes.len() == 32)
             .ok_or_else(|| damaged(&path, "not 32 bytes"))?;
 
-        let path = dir.join("snapshot-signer");
-        let random = || {
-            let seed = Zeroizing::new(rand::random::<[u8; 32]>());
-            Zeroizing::new(Signer::from_seed(&seed).to_openssh().as_bytes().to_vec())
-        };
+        let path = dir.join(SIGNER);
+        let random = || pem(&new_signer());
         let bytes = private_file::create_once(&path, random).map_err(|e| fault(&path, e))?;
-        let signer = std::str::from_utf8(&bytes)
-            .ok()
-            .and_then(|pem| Signer::from_openssh(pem).ok())
-            .ok_or_else(|| damaged(&path, "not an Ed25519 private key"))?;
+        let current = signer(&path, &bytes)?;
+        let path = dir.join(PREVIOUS);
+        let previous = match private_file::read(&path).map_err(|e| fault(&path, e))? {
+            Some(bytes) => Some(signer(&path, &bytes)?),
+            None => None,
+        };
+        let path = dir.join(COMPROMISED);
+        let compromised = private_file::read(&path).map_err(|e| fault(&path, e))?;
 
         Ok(Self {
             sealing_key: Zeroizing::new(*sealing_key),
-            signer,
+            signers: Signers {
+                // A rotation that was cut off before its last step has both the same.
+                previous: previous.filter(|previous| previous.public() != current.public()),
+                current,
+                compromised: compromised
+                    .map(|line| String::from_utf8_lossy(&line).trim().to_owned()),
+            },
         })
     }
+
+    /// What the database knows the sealing key by.
+    pub(super) fn tag(&self) -> Hash {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.sealing_key.as_slice())
+            .expect("HMAC takes a key of any length");
+        mac.update(TAG);
+        mac.finalize().into_bytes().into()
+    }
+}
+
+/// A new snapshot signer.
+pub(super) fn new_signer() -> Signer {
+    Signer::from_seed(&Zeroizing::new(rand::random::<[u8; 32]>()))
+}
+
+/// Puts a new signer in the place of the old one. Whatever cuts it off, the directory holds the
+/// old one or both.
+pub(super) fn put_signers(
+    dir: &Path,
+    old: &Signer,
+    new: &Signer,
+    compromised: bool,
+) -> Result<(), ServiceError> {
+    let put = |name: &str, bytes: &[u8]| {
+        let path = dir.join(name);
+        private_file::replace(&path, bytes).map_err(|e| fault(&path, e))
+    };
+    let take = |name: &str| {
+        let path = dir.join(name);
+        match private_file::shred(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            shredded => shredded.map_err(|e| fault(&path, e)),
+        }
+    };
+    if compromised {
+        put(COMPROMISED, old.public().to_string().as_bytes())?;
+        take(PREVIOUS)?;
+    } else {
+        put(PREVIOUS, &pem(old))?;
+    }
+    put(SIGNER, &pem(new))
+}
+
+fn pem(signer: &Signer) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(signer.to_openssh().as_bytes().to_vec())
+}
+
+fn signer(path: &Path, bytes: &[u8]) -> Result<Signer, ServiceError> {
+    std::str::from_utf8(bytes)
+        .ok()
+        .and_then(|pem| Signer::from_openssh(pem).ok())
+        .ok_or_else(|| damaged(path, "not an Ed25519 private key"))
 }
 
 fn fault(path: &Path, source: io::Error) -> ServiceError {
@@ -77,7 +150,7 @@ mod tests {
         let first = Secrets::load(&dir).unwrap();
         let second = Secrets::load(&dir).unwrap();
         assert_eq!(first.sealing_key, second.sealing_key);
-        assert_eq!(first.signer.public(), second.signer.public());
+        assert_eq!(first.signers.lines(), second.signers.lines());
         let path = dir.join("snapshot-signer");
         std::fs::OpenOptions::new()
             .write(true)

@@ -4,8 +4,8 @@
 //! of a twelve-hour grid of the account's own, whichever is later. So a list is signed again at
 //! half of its life, and any replica, before and after a restart, gives out the same bytes.
 
+use super::signers::Signers;
 use super::store::{Keys, Removal, Store, StoreError};
-use crate::trust::Signer;
 use crate::wire::{EndSessions, NAMESPACE, Payload, Removed, Revoked, SignedSnapshot, SnapshotKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// How long a snapshot is fresh.
 const LIFE_MS: i64 = 24 * 60 * 60 * 1000;
@@ -38,34 +38,56 @@ pub(super) struct Signed {
 
 type Place = Arc<tokio::sync::Mutex<Option<Arc<Signed>>>>;
 
-/// The signer and what it signed.
+/// While it lives, no list is signed.
+pub(super) struct Changing<'a> {
+    snapshots: &'a Snapshots,
+    _gate: tokio::sync::RwLockWriteGuard<'a, ()>,
+}
+
+impl Changing<'_> {
+    /// Lists are signed by these from here on.
+    pub(super) fn sign_by(self, signers: Signers) {
+        let place = self.snapshots.signers.write();
+        *place.unwrap_or_else(PoisonError::into_inner) = Arc::new(signers);
+    }
+}
+
+/// The signers and what they signed.
 pub(super) struct Snapshots {
-    signer: Signer,
-    public: String,
-    fingerprint: String,
+    signers: RwLock<Arc<Signers>>,
+    /// Read while a list is read and signed, written while the signers change.
+    gate: tokio::sync::RwLock<()>,
     cache: Mutex<HashMap<i64, Place>>,
 }
 
 impl Snapshots {
-    /// With this signer.
-    pub(super) fn new(signer: Signer) -> Self {
-        let key = signer.public();
+    /// With these signers.
+    pub(super) fn new(signers: Signers) -> Self {
         Self {
-            signer,
-            public: key.to_string(),
-            fingerprint: key.fingerprint().to_string(),
+            signers: RwLock::new(Arc::new(signers)),
+            gate: tokio::sync::RwLock::default(),
             cache: Mutex::default(),
         }
     }
 
-    /// The signer's public key line.
-    pub(super) fn public(&self) -> &str {
-        &self.public
+    /// The signers.
+    pub(super) fn signers(&self) -> Arc<Signers> {
+        let signers = self.signers.read();
+        signers.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The signer's fingerprint, as an enrolment token pins it.
-    pub(super) fn fingerprint(&self) -> &str {
-        &self.fingerprint
+    /// Lets no list be signed until the signers have changed.
+    pub(super) async fn changing(&self) -> Changing<'_> {
+        Changing {
+            snapshots: self,
+            _gate: self.gate.write().await,
+        }
+    }
+
+    /// The fingerprint of the signer that stays, as an enrolment token pins it.
+    pub(super) fn fingerprint(&self) -> String {
+        let key = self.signers().current.public();
+        key.fingerprint().to_string()
     }
 
     /// The account-wide list, of revision `at_least` or later. However many ask, one reads the
@@ -84,6 +106,7 @@ impl Snapshots {
             }
             cache.entry(account).or_default().clone()
         };
+        let _gate = self.gate.read().await;
         let mut kept = place.lock().await;
         let fresh = kept
             .as_ref()
@@ -117,6 +140,7 @@ impl Snapshots {
         last_word: Option<(i64, Removal)>,
         now: Timestamp,
     ) -> Signed {
+        let signers = self.signers();
         let (issued_at, turn) = issue(account, keys.head.changed_at, now);
         let payload = Payload {
             v: 1,
@@ -158,7 +182,7 @@ impl Snapshots {
                     until: order.until,
                 })
                 .collect(),
-            signers: vec![self.public.clone()],
+            signers: signers.lines(),
             removed: last_word.map(|(_, removal)| Removed {
                 take_keys: removal.take_keys,
                 end_sessions: removal.end_sessions,
@@ -172,7 +196,10 @@ impl Snapshots {
             .map(|b| format!("{b:02x}"))
             .collect::<String>();
         let body = json(&SignedSnapshot {
-            signatures: vec![self.signer.sign(NAMESPACE, &payload)],
+            signatures: signers
+                .all()
+                .map(|signer| signer.sign(NAMESPACE, &payload))
+                .collect(),
             payload: STANDARD.encode(&payload),
         });
         Signed {

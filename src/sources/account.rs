@@ -4,13 +4,14 @@
 //! answer passes `judge`; a list is on the disk, with its floor and its signers, before anybody
 //! hears of it.
 
+mod handover;
 mod orders;
 mod report;
 mod session;
 
 use super::enrolment::Enroller;
 use super::identity::HostMarks;
-use super::judge::{Judged, Pins, judge};
+use super::judge::{Judged, Pins, Refusal, judge};
 use super::last_good::{LastGood, SignedPart};
 use super::state::Publisher;
 use crate::client::{Api, ClientError, Fetched, Http, HttpOptions};
@@ -73,6 +74,8 @@ pub(super) struct AccountTask {
     /// By the monotonic clock, when the service last gave a fresh word.
     fresh_at: Duration,
     clock_ahead: Option<SignedDuration>,
+    /// Signers that those known here have handed over to, while a list of theirs is asked for.
+    led_to: Option<Vec<PublicKey>>,
     /// Rounds over all replicas that brought nothing, in a row.
     failures: u32,
     /// Replicas of this round that gave no answer; only a query that was held ends a round well, so
@@ -139,6 +142,7 @@ impl AccountTask {
             etag: None,
             fresh_at: clock::monotonic(),
             clock_ahead: None,
+            led_to: None,
             failures: 0,
             failed_now: 0,
             failing: false,
@@ -286,6 +290,11 @@ impl AccountTask {
         let judged = match judge(snapshot, &pins) {
             Ok(judged) => judged,
             Err(refusal) => {
+                if matches!(refusal, Refusal::Signer(_))
+                    && let Some(step) = self.ask_who_signs(signers).await
+                {
+                    return step;
+                }
                 self.publisher.publish(|state| {
                     state.live = false;
                     state.last_error = Some(refusal.to_string());
@@ -295,6 +304,7 @@ impl AccountTask {
                 return self.wait_for_another(None);
             }
         };
+        self.led_to = None;
         let (revision, orders) = self.orders(&judged);
         let step = self.keep(judged, account, instance, etag).await;
         self.tell_orders(revision, orders);

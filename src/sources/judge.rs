@@ -4,7 +4,7 @@
 use super::content::content_digest;
 use crate::keys::{KeyList, ListedKey, Options, PublicKey, Rejected, printable};
 use crate::sync::{Code, Finding};
-use crate::trust::{Floor, FloorFault, Standing, verify_any};
+use crate::trust::{Floor, FloorFault, Standing, claimed_signer, verify_any};
 use crate::wire::{EndSessions, NAMESPACE, Payload, Removed, Revoked, SignedSnapshot, SnapshotKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -43,6 +43,8 @@ pub(super) struct Judged {
 pub(super) enum Refusal {
     #[error("no good signature of a signer that is known here")]
     Signature,
+    #[error("it is signed by {0}, which is not known here, and nothing that is leads on to it")]
+    Signer(String),
     #[error("{0}")]
     Malformed(String),
     #[error(transparent)]
@@ -57,6 +59,7 @@ impl Refusal {
     pub(super) fn finding(&self, source: &str) -> Finding {
         let code = match self {
             Self::Signature => Code::SnapshotSignature,
+            Self::Signer(_) => Code::SignerUnknown,
             Self::Malformed(_) => Code::SourceMalformed,
             Self::Floor(FloorFault::Lower { .. }) => Code::SnapshotLowerRevision,
             Self::Floor(FloorFault::Forked { .. }) => Code::SnapshotForked,
@@ -76,7 +79,7 @@ pub(super) fn judge(snapshot: SignedSnapshot, pins: &Pins<'_>) -> Result<Judged,
         .map_err(|_| Refusal::Malformed("the payload is not base64".to_owned()))?;
     drop(snapshot.payload);
     verify_any(NAMESPACE, &bytes, &snapshot.signatures, pins.signers)
-        .map_err(|_| Refusal::Signature)?;
+        .map_err(|_| unsigned(&snapshot.signatures, pins.signers))?;
     let malformed = |fault: serde_json::Error| Refusal::Malformed(fault.to_string());
     // Before the rest of it is in memory. Nothing is told of it before the rest is judged.
     let digest = content_digest(&bytes);
@@ -112,8 +115,23 @@ pub(super) fn judge(snapshot: SignedSnapshot, pins: &Pins<'_>) -> Result<Judged,
     })
 }
 
+/// Changed on its way, or signed by others: a person does different things about it.
+fn unsigned(signatures: &[String], known: &[PublicKey]) -> Refusal {
+    let claimed: Vec<PublicKey> = signatures
+        .iter()
+        .take(MAX_SIGNERS)
+        .filter_map(|signature| claimed_signer(signature))
+        .collect();
+    match claimed.first() {
+        Some(first) if !claimed.iter().any(|signer| known.contains(signer)) => {
+            Refusal::Signer(first.fingerprint().to_string())
+        }
+        _ => Refusal::Signature,
+    }
+}
+
 /// A set of signers is never empty, never more than four, and never half understood.
-fn signers(lines: &[String]) -> Result<Vec<PublicKey>, Refusal> {
+pub(super) fn signers(lines: &[String]) -> Result<Vec<PublicKey>, Refusal> {
     if lines.is_empty() || lines.len() > MAX_SIGNERS {
         return Err(Refusal::Malformed(
             "a set of signers has one to four".to_owned(),
@@ -225,7 +243,22 @@ mod tests {
     fn only_the_pinned_signer_is_believed() {
         assert!(judged(&payload(5), 1, 7, &floor(5)).is_ok());
         let other = judged(&payload(5), 2, 7, &floor(5)).unwrap_err();
-        assert!(matches!(other, Refusal::Signature));
+        let fingerprint = signer(2).public().fingerprint().to_string();
+        assert!(matches!(other, Refusal::Signer(by) if by == fingerprint));
+        // Changed on its way.
+        let mut bent = signed(&payload(5), 1);
+        bent.payload = signed(&payload(6), 1).payload;
+        let signers = [signer(1).public()];
+        let pins = Pins {
+            account: 3,
+            instance: 7,
+            signers: &signers,
+            floor: &floor(5),
+        };
+        assert!(matches!(
+            judge(bent, &pins).unwrap_err(),
+            Refusal::Signature
+        ));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod content;
 mod enrolment;
 mod fault;
 mod file;
+mod handover;
 mod http;
 mod identity;
 mod json;

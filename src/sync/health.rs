@@ -84,7 +84,7 @@ codes! {
         "if this is meant, wait: two more answers that agree are obeyed";
     /// A snapshot with no good signature of a pinned signer.
     SnapshotSignature "snapshot-signature" Error
-        "somebody between here and the service changes what it says, or its signer was replaced";
+        "somebody between here and the service changes what it says; look at what stands between";
     /// A snapshot below the floor.
     SnapshotLowerRevision "snapshot-lower-revision" Error
         "an old list was played back, or the service's database is an old copy; the last list stays";
@@ -106,9 +106,10 @@ codes! {
     /// No session key, and no way to get one.
     NotEnrolled "not-enrolled" Error
         "make a new token (sshkeyd instances create) and put it into the enroll-token-file";
-    /// The token's fingerprint is not that of the service's signer.
+    /// A signer of lists that is not known here: not the one that the token names, or one that was
+    /// replaced without hand-over.
     SignerUnknown "signer-unknown" Error
-        "the token is of another service, or somebody stands between; check the URL, take a new token";
+        "another service, or somebody stands between: check the URL; after a rotation for a compromised signer, take a new token";
     /// Another machine runs with this one's identity.
     Clone "clone" Error
         "give each copy a token of its own; keys stay as they are until then";

@@ -8,4 +8,4 @@ mod floor;
 mod signature;
 
 pub use floor::{Floor, FloorFault, Standing};
-pub use signature::{AGENT_NAMESPACE, SignatureError, Signer, verify, verify_any};
+pub use signature::{AGENT_NAMESPACE, SignatureError, Signer, claimed_signer, verify, verify_any};

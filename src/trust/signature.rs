@@ -105,6 +105,18 @@ pub fn verify(
         .map_err(|_| SignatureError::Wrong)
 }
 
+/// Whose signature it says it is: for words about one that was refused, never to believe one.
+#[must_use]
+pub fn claimed_signer(signature: &str) -> Option<PublicKey> {
+    if signature.len() > MAX_SIGNATURE {
+        return None;
+    }
+    let signature = SshSig::from_pem(signature).ok()?;
+    let line = ssh_key::PublicKey::from(signature.public_key().clone());
+    let (key, _) = PublicKey::parse_text(&line.to_openssh().ok()?).ok()?;
+    Some(key)
+}
+
 /// Judges a set: good when any one of at most eight signatures is by any one of the keys.
 ///
 /// # Errors

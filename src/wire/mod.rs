@@ -10,6 +10,7 @@ mod agent;
 mod api_key;
 mod audit;
 mod doctor;
+mod handover;
 mod heartbeat;
 mod instance;
 mod plan;
@@ -31,6 +32,7 @@ pub use agent::{
 pub use api_key::{ApiKey, ApiKeySecret, EditApiKey, NewApiKey};
 pub use audit::{AuditBy, AuditItem, Event};
 pub use doctor::{Doctor, DoctorFinding, DoctorReport, Level};
+pub use handover::{HANDOVER_NAMESPACE, Handover, HandoverPayload};
 pub use heartbeat::{HeartbeatAnswer, HeartbeatRequest};
 pub use instance::{EditInstance, Instance, InstanceState, NewInstance, NewInstanceAnswer};
 pub use plan::{Plan, PlanAction, PlanSource, PlannedKey, TargetPlan};

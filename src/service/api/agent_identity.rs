@@ -71,7 +71,7 @@ pub(super) async fn enroll(
                 account,
                 session_key: session.reveal().to_owned(),
                 revision,
-                signers: vec![service.snapshots.public().to_owned()],
+                signers: service.snapshots.signers().lines(),
             }))
         }
         Enrolled::Unknown => Err(refused("token-unknown", "the token is not one of ours")),

@@ -6,6 +6,7 @@
 
 mod agent_heartbeat;
 mod agent_identity;
+mod agent_signers;
 mod agent_snapshot;
 mod error;
 mod extract;
@@ -97,6 +98,7 @@ fn routes(service: &Service) -> Routes {
         .get("/v1/agent/nonce", Access::Anyone, agent_identity::nonce)
         .post("/v1/agent/renew", Access::Anyone, agent_identity::renew)
         .get("/v1/agent/snapshot", Access::Agent, agent_snapshot::show)
+        .get("/v1/agent/signers", Access::Agent, agent_signers::list)
         .post("/v1/agent/heartbeat", Access::Agent, agent_heartbeat::take)
 }
 

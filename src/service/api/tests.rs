@@ -4,6 +4,7 @@ mod agents;
 mod owners;
 mod served;
 mod sessions;
+mod signers;
 
 use super::router;
 use crate::config::ServerConfig;

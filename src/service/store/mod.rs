@@ -13,6 +13,7 @@ mod instances;
 mod orders;
 mod reports;
 mod sessions;
+mod signers;
 mod sqlite;
 mod ssh_keys;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub(super) use instances::{InstanceRow, Made, Removal, Seen};
 pub(super) use orders::{OrderRow, ResultRow};
 pub(super) use reports::{Report, USED_STEP};
 pub(super) use sessions::{AnySession, NewSession, PersonSession, SessionKind};
+pub(super) use signers::{HandoverRow, SetRow};
 pub(super) use ssh_keys::{Deleted, KeyRow, NewKey, Revocation, Saved};
 
 use jiff::Timestamp;

@@ -48,8 +48,12 @@ impl AccountTask {
         Ok(api)
     }
 
-    /// Signers in force: the configuration's word, else the last snapshot's, else enrolment's.
+    /// Signers in force: those that the known ones led to, while that is tried; the configuration's
+    /// word, else the last snapshot's, else enrolment's.
     pub(super) fn signers(&self, signed: Option<&SignedPart>) -> Vec<PublicKey> {
+        if let Some(led_to) = &self.led_to {
+            return led_to.clone();
+        }
         let handed_over = signed.filter(|_| !self.enroller.signers_are_configured());
         match handed_over {
             None => self.enroller.signers(),
@@ -64,7 +68,7 @@ impl AccountTask {
 
     /// After a new enrolment: a floor of another account says nothing here, and the next answer
     /// must be a whole list.
-    fn forget_another_accounts_list(&mut self) {
+    pub(super) fn forget_another_accounts_list(&mut self) {
         self.etag = None;
         self.tell_session.send_replace(None);
         let account = self.enroller.kept().map(|kept| kept.account);
