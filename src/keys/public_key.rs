@@ -32,6 +32,18 @@ impl Fingerprint {
     pub fn of(blob: &[u8]) -> Self {
         Self(Sha256::digest(blob).into())
     }
+
+    /// The one with this digest.
+    #[must_use]
+    pub fn from_digest(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
+    /// The digest itself.
+    #[must_use]
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
 impl fmt::Display for Fingerprint {

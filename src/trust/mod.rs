@@ -5,7 +5,9 @@
 //! PROTOCOL.sshsig.
 
 mod floor;
+mod krl;
 mod signature;
 
 pub use floor::{Floor, FloorFault, Standing};
+pub use krl::{CertificateRef, Krl, KrlError, MAX_KRL, RevokedCertificates, Serials};
 pub use signature::{AGENT_NAMESPACE, SignatureError, Signer, claimed_signer, verify, verify_any};

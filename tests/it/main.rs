@@ -28,6 +28,8 @@ mod journal;
 #[cfg(test)]
 mod keys_command;
 #[cfg(test)]
+mod krl;
+#[cfg(test)]
 mod liar;
 #[cfg(test)]
 mod openssh10;
