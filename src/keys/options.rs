@@ -158,6 +158,11 @@ impl Options {
         self.0.is_empty()
     }
 
+    /// Name and value of each, in their order: a later one may undo an earlier.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, Option<&str>)> {
+        self.0.iter().map(|(name, value)| (*name, value.as_deref()))
+    }
+
     /// Whether this option stands there.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {

@@ -70,6 +70,10 @@ impl Signer {
         key
     }
 
+    pub(super) fn private(&self) -> &PrivateKey {
+        &self.key
+    }
+
     /// Signs as `ssh-keygen -Y sign -n NAMESPACE` does: armoured, SHA-512.
     #[must_use]
     pub fn sign(&self, namespace: &'static str, message: &[u8]) -> String {
