@@ -119,6 +119,9 @@ fn read_a_payload_of_10_000(bencher: Bencher<'_, '_>) {
         keys: (0..KEYS).map(key).collect(),
         revoked: Vec::new(),
         end_sessions: Vec::new(),
+        user_ca: Vec::new(),
+        krl: None,
+        principals: std::collections::BTreeMap::new(),
         signers: vec![support::key(KEYS).to_string()],
         removed: None,
     };

@@ -115,6 +115,7 @@ fn is_same(one: &Status, other: &Status) -> bool {
         state,
         sources,
         targets,
+        certificates,
         sessions,
         conditions,
     } = one;
@@ -129,6 +130,7 @@ fn is_same(one: &Status, other: &Status) -> bool {
         && sources.len() == other.sources.len()
         && sources.iter().zip(&other.sources).all(same)
         && *targets == other.targets
+        && *certificates == other.certificates
         && *sessions == other.sessions
         && *conditions == other.conditions
 }

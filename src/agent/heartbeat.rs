@@ -229,6 +229,7 @@ mod tests {
                     ..Proof::default()
                 }),
             }],
+            certificates: None,
             sessions: Vec::new(),
             conditions: Vec::new(),
         }

@@ -29,6 +29,7 @@ pub(super) fn status(
         state,
         sources: sources.iter().map(|state| source(state)).collect(),
         targets: targets.iter().map(target).collect(),
+        certificates: None,
         sessions: Vec::new(),
         conditions: conditions
             .standing()

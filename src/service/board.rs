@@ -303,6 +303,7 @@ mod tests {
             state,
             sources: Vec::new(),
             targets: Vec::new(),
+            certificates: None,
             sessions: Vec::new(),
             conditions: Vec::new(),
         }

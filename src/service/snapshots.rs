@@ -182,6 +182,9 @@ impl Snapshots {
                     until: order.until,
                 })
                 .collect(),
+            user_ca: Vec::new(),
+            krl: None,
+            principals: std::collections::BTreeMap::new(),
             signers: signers.lines(),
             removed: last_word.map(|(_, removal)| Removed {
                 take_keys: removal.take_keys,

@@ -204,6 +204,9 @@ mod tests {
             keys: Vec::new(),
             revoked: Vec::new(),
             end_sessions: Vec::new(),
+            user_ca: Vec::new(),
+            krl: None,
+            principals: std::collections::BTreeMap::new(),
             signers: vec![signer(1).public().to_string()],
             removed: None,
         }

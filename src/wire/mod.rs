@@ -9,6 +9,7 @@ mod account_session;
 mod agent;
 mod api_key;
 mod audit;
+mod certificate;
 mod doctor;
 mod handover;
 mod heartbeat;
@@ -31,6 +32,10 @@ pub use agent::{
 };
 pub use api_key::{ApiKey, ApiKeySecret, EditApiKey, NewApiKey};
 pub use audit::{AuditBy, AuditItem, Event};
+pub use certificate::{
+    Cas, CertificatesStatus, HostCertificate, HostCertificateStatus, HostCertificatesAnswer,
+    HostCertificatesRequest, KrlRef, NewUserCertificate, RevokeCertificates, UserCertificate,
+};
 pub use doctor::{Doctor, DoctorFinding, DoctorReport, Level};
 pub use handover::{HANDOVER_NAMESPACE, Handover, HandoverPayload};
 pub use heartbeat::{HeartbeatAnswer, HeartbeatRequest};

@@ -1,8 +1,9 @@
 //! The signed snapshot: one numbered state of an account's keys (interface.md, "The snapshot").
 
-use super::EndSessions;
+use super::{EndSessions, KrlRef};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The SSHSIG namespace of a snapshot's signature.
 pub const NAMESPACE: &str = "snapshot@sshkeyd";
@@ -42,7 +43,16 @@ pub struct Payload {
     /// Orders: sessions that are to end (protocol.md section 3).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub end_sessions: Vec<EndSessions>,
-    /// Fingerprints of the signers to pin from here on, as public key lines.
+    /// CAs whose user certificates sshd is to trust, as public key lines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub user_ca: Vec<String>,
+    /// The revocation list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub krl: Option<KrlRef>,
+    /// Local user to the principals that may log in as him; `*`: every user of a target.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub principals: BTreeMap<String, Vec<String>>,
+    /// The signers to pin from here on, as public key lines.
     pub signers: Vec<String>,
     /// Set in the last snapshot that a removed instance gets.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,6 @@
 //! The status object: what `sshkeyd status --json` prints and a heartbeat carries (interface.md 3).
 
-use super::Session;
+use super::{CertificatesStatus, Session};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -72,6 +72,9 @@ pub struct Status {
     /// Each target, in the order of the configuration.
     #[serde(default)]
     pub targets: Vec<TargetStatus>,
+    /// Certificates that sshd trusts and shows; `None`: the agent keeps none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<CertificatesStatus>,
     /// Live SSH sessions, as far as they can be told.
     #[serde(default)]
     pub sessions: Vec<Session>,

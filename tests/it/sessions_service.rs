@@ -58,6 +58,7 @@ impl Told {
                 state: State::Ok,
                 sources: Vec::new(),
                 targets: Vec::new(),
+                certificates: None,
                 sessions: Vec::new(),
                 conditions: Vec::new(),
             },
