@@ -14,7 +14,7 @@ use std::path::Path;
 /// The state directory is ours until this is dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _held: Flock<File>,
+    held: Flock<File>,
 }
 
 /// Why the directory is not ours.
@@ -49,7 +49,7 @@ impl Lock {
                 held.set_len(0)?;
                 held.rewind()?;
                 writeln!(held, "{}", std::process::id())?;
-                Ok(Self { _held: held })
+                Ok(Self { held })
             }
             Err((file, Errno::EAGAIN)) => Err(LockError::HeldBy(pid_in(file))),
             Err((_, errno)) => Err(LockError::Io(errno.into())),
@@ -58,6 +58,13 @@ impl Lock {
 }
 
 impl Lock {
+    /// Takes the holder's number out of the file, at an end that was meant; the directory stays
+    /// ours until this is dropped.
+    pub fn take_back_number(&self) {
+        // A number that stays is that of a process which is gone, as after a crash.
+        let _ = self.held.set_len(0);
+    }
+
     /// Lets go of the directory and takes the lock's own file away.
     ///
     /// # Errors
@@ -84,6 +91,9 @@ mod tests {
         let lock = Lock::try_take(&state).unwrap();
         let second = Lock::try_take(&state).unwrap_err();
         assert!(matches!(second, LockError::HeldBy(Some(pid)) if pid == std::process::id()));
+        lock.take_back_number();
+        let nameless = Lock::try_take(&state).unwrap_err();
+        assert!(matches!(nameless, LockError::HeldBy(None)), "{nameless}");
         drop(lock);
         drop(Lock::try_take(&state).unwrap());
     }

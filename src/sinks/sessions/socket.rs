@@ -110,7 +110,7 @@ impl Heard {
 pub struct SyslogSocket {
     datagrams: Datagrams,
     kept: Kept,
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// Why nobody is /dev/log.
@@ -168,13 +168,15 @@ impl SyslogSocket {
         Ok(Self {
             datagrams,
             kept,
-            _lock: lock,
+            lock,
         })
     }
 
-    /// Gives the place up: whoever calls syslog(3) finds nobody instead of waiting.
+    /// Gives the place up: whoever calls syslog(3) finds nobody instead of waiting, and the agent
+    /// sees that nobody is there, whose number our own may be next.
     pub fn let_go(&self) {
         self.datagrams.let_go();
+        self.lock.take_back_number();
     }
 
     /// Reads for ever.
@@ -204,6 +206,12 @@ impl SyslogSocket {
                 queue.push(heard);
             }
         }
+    }
+}
+
+impl Drop for SyslogSocket {
+    fn drop(&mut self) {
+        self.let_go();
     }
 }
 
@@ -363,7 +371,7 @@ mod tests {
         let taken = SyslogSocket::try_new(&other, &path).unwrap_err();
         assert!(matches!(taken, SocketError::Taken(_)), "{taken}");
         drop(first);
-        assert!(!path.exists());
+        assert!(!path.exists() && !is_up(dir.path()));
         drop(SyslogSocket::try_new(dir.path(), &path).unwrap());
     }
 }
