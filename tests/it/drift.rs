@@ -91,13 +91,14 @@ fn what_somebody_does_to_the_block_is_put_back_within_a_second_and_told() {
 fn the_watch_survives_a_replaced_directory_and_a_moved_file() {
     let (home, _host, key) = kept();
     let (ssh, aside) = (home.path().join(".ssh"), home.path().join("aside"));
-    for _ in 0..2 {
+    let mut took = Vec::new();
+    for _ in 0..3 {
         fs::rename(&ssh, &aside).unwrap();
         fs::create_dir(&ssh).unwrap();
         fs::set_permissions(&ssh, fs::Permissions::from_mode(0o700)).unwrap();
         let began = clock::monotonic();
         home.wait_has(&key, true);
-        assert!(since(began) < Duration::from_secs(3), "{:?}", since(began));
+        took.push(since(began));
         assert_eq!(read(&aside.join("authorized_keys")), home.text());
         fs::remove_dir_all(&aside).unwrap();
         let moved = ssh.join("moved");
@@ -105,6 +106,9 @@ fn the_watch_survives_a_replaced_directory_and_a_moved_file() {
         home.wait_has(&key, true);
         fs::remove_file(&moved).unwrap();
     }
+    // A machine that is busy with all else may take longer once or twice.
+    let best = took.iter().min();
+    assert!(best < Some(&Duration::from_secs(1)), "{took:?}");
 }
 
 /// Takes the block out whenever it comes back, for as long as it lives.
@@ -148,29 +152,52 @@ impl Drop for Rewriter {
     }
 }
 
+/// Waits until the agent tells of this many rounds of a fight. `before` is when it was asked for
+/// the last time that it told of fewer: the round began after that.
+fn wait_rounds(host: &Host, rounds: u32, before: &mut Duration) {
+    wait_until(&format!("round {rounds}"), || {
+        let asked = clock::monotonic();
+        let told = host.condition("drift-fight").map_or(0, |told| {
+            let (_, after) = told.text.split_once("; after ").unwrap();
+            after.split(' ').next().unwrap().parse().unwrap()
+        });
+        if told < rounds {
+            *before = asked;
+        }
+        told >= rounds
+    });
+}
+
 #[test]
 fn a_program_that_rewrites_the_file_again_and_again_is_not_fought() {
     let (home, host, key) = kept();
     let rewriter = Rewriter::start(home.authorized_keys());
+    let mut before = clock::monotonic();
+    wait_rounds(&host, 1, &mut before);
     let told = host.wait_condition("drift-fight");
     assert_eq!(told.severity, Severity::Warning);
     assert!(told.text.contains("could not be told"), "{}", told.text);
     assert_eq!(host.status().state, State::Degraded);
-    // Rounds come further and further apart: three seconds hold two or three of them by now, not six.
-    let rounds = rewriter.rounds().len();
-    pause(Duration::from_secs(3));
-    let more = rewriter.rounds().len() - rounds;
-    assert!(more <= 3, "{more} rounds in three seconds");
-    // What a source says anew does not wait for the end of the rest, which is four seconds and more
-    // by now.
+    // Each round is left standing longer than the one before. The agent rests between the two,
+    // however busy the machine is.
+    for (round, rest) in [(2, 1), (3, 2), (4, 4)] {
+        let began = before;
+        wait_rounds(&host, round, &mut before);
+        let rested = since(began);
+        assert!(
+            rested >= Duration::from_secs(rest),
+            "{rested:?} before round {round}"
+        );
+    }
+    // What a source says anew does not wait for the end of the rest that runs by now.
     let new = public_key();
-    let began = clock::monotonic();
     host.write_file("keys", &format!("{key} mine\n{new} new\n"));
     wait_until("the new key", || {
-        let last = rewriter.rounds().pop();
-        last.is_some_and(|text| text.contains(&new.to_string()))
+        let rounds = rewriter.rounds();
+        rounds.iter().any(|text| text.contains(&new.to_string()))
     });
-    assert!(since(began) < Duration::from_secs(3), "{:?}", since(began));
+    let took = since(before);
+    assert!(took < Duration::from_secs(8), "{took:?} with a rest of 8 s");
     drop(rewriter);
     // A person's sync puts it back now.
     home.write("");
