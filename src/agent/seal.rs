@@ -4,7 +4,6 @@
 //! Names what goes; what else lies in the directory is somebody's and stays. Refuses while a file
 //! still holds keys of ours: without the state nobody could put its adopted lines back.
 
-use crate::sync::Code;
 use crate::sys::private_file::shred;
 use crate::wire::Status;
 use std::io;
@@ -34,7 +33,8 @@ const DIRECTORIES: [&str; 6] = [
 ];
 
 /// Whether everything that was ever written is taken out again. `left` are files with keys of ours
-/// that no target names any more.
+/// that no target names any more: they would log in to every copy, and nothing would be known of
+/// them.
 ///
 /// # Errors
 /// The targets and files that still hold keys of ours, in words.
@@ -49,11 +49,7 @@ pub(super) fn may_drop(status: &Status, left: &[String]) -> Result<(), String> {
     let held =
         |target: &&crate::wire::TargetStatus| !target.managed.is_empty() || target.digest.is_none();
     let held = status.targets.iter().filter(held);
-    let mut names: Vec<_> = held.map(|t| format!("{} of {}", t.path, t.user)).collect();
-    // Its keys would log in to every copy, and nothing would be known of them.
-    let left = status.conditions.iter();
-    let left = left.filter(|condition| condition.code == Code::LeftBehind.as_str());
-    names.extend(left.map(|left| format!("{}, which no target names,", left.about)));
+    let names: Vec<_> = held.map(|t| format!("{} of {}", t.path, t.user)).collect();
     if names.is_empty() {
         return Ok(());
     }
