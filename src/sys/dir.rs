@@ -131,13 +131,14 @@ impl Dir {
         }
     }
 
-    /// Names in this directory that begin with `prefix`.
+    /// Those of the first `most` names in this directory that begin with `prefix`: its owner may
+    /// have put any number there.
     ///
     /// # Errors
     /// What getdents(2) says.
-    pub(super) fn names_with(&self, prefix: &[u8]) -> std::io::Result<Vec<OsString>> {
+    pub(super) fn names_with(&self, prefix: &[u8], most: usize) -> std::io::Result<Vec<OsString>> {
         let mut names = Vec::new();
-        for entry in rustix::fs::Dir::read_from(&self.fd)? {
+        for entry in rustix::fs::Dir::read_from(&self.fd)?.take(most) {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if name.starts_with(prefix) {

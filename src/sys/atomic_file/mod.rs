@@ -26,6 +26,10 @@ pub const MAX_FILE: u64 = 8 * 1024 * 1024;
 /// Somebody who renames over the file this often while we put his file back is at play.
 const MOST_PUT_BACK: usize = 64;
 
+/// Most names of a directory that one sweep looks at. What a crash left further on stays until there
+/// are fewer: it is in nobody's way.
+const MOST_LOOKED_AT: usize = 4096;
+
 /// What a file carries beside its bytes and sshd or the kernel looks at: its ACL and its label.
 const XATTRS: [&str; 2] = ["system.posix_acl_access", "security.selinux"];
 
@@ -192,13 +196,14 @@ impl Sealed<'_> {
     }
 }
 
-/// Takes away what a run that was cut off left beside `name`: never more than our own prefix.
+/// Takes away what a run that was cut off left beside `name`: never more than our own prefix, and
+/// never more at once than keeps a turn short.
 ///
 /// # Errors
 /// What the system says about reading the directory.
 pub fn sweep(dir: &Dir, name: &OsStr) -> io::Result<usize> {
     let prefix = temp_prefix(name);
-    let left = dir.names_with(prefix.as_encoded_bytes())?;
+    let left = dir.names_with(prefix.as_encoded_bytes(), MOST_LOOKED_AT)?;
     for name in &left {
         let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
     }

@@ -200,6 +200,27 @@ fn leftovers_of_a_run_that_was_cut_off_are_swept_and_nothing_else() {
     assert_eq!(home.names(), [".authorized_keys.swp", NAME]);
 }
 
+/// Its owner may put names like ours there for ever.
+#[test]
+#[ignore = "needs root; tests/run includes it"]
+fn a_sweep_looks_at_so_many_names_and_the_next_one_goes_on() {
+    let home = home();
+    for n in 0..=MOST_LOOKED_AT {
+        std::fs::write(home.path.join(format!(".{NAME}.sshkeyd-{n}")), "").unwrap();
+    }
+    // The directory itself and the one above it count too.
+    let first = sweep(&home.dir, NAME.as_ref()).unwrap();
+    assert!(
+        (MOST_LOOKED_AT - 2..=MOST_LOOKED_AT).contains(&first),
+        "{first}"
+    );
+    assert_eq!(
+        sweep(&home.dir, NAME.as_ref()).unwrap(),
+        MOST_LOOKED_AT + 1 - first
+    );
+    assert!(home.names().is_empty());
+}
+
 #[test]
 #[ignore = "needs root; tests/run includes it"]
 fn of_two_renames_around_an_exchange_the_newer_file_stays() {
