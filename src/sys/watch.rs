@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 /// Directories that come to be while we arm are armed too, so many levels in one go.
 const MAX_ROUNDS: usize = 16;
@@ -43,8 +43,8 @@ pub struct Watch {
     arming: Option<JoinHandle<(bool, io::Result<()>)>>,
     events: Arc<Notify>,
     mounts: Option<Mounts>,
-    /// Something was mounted or unmounted, and the paths have not been looked at since.
-    remounted: bool,
+    /// When something was mounted or unmounted, and the paths have not been looked at since.
+    remounted: Option<Instant>,
     /// When the change began that has not been told yet.
     began: Option<Instant>,
     quiet: Duration,
@@ -149,7 +149,7 @@ pub async fn watch(paths: Vec<PathBuf>, quiet: Duration, most: Duration) -> io::
         events,
         // Where there is no /proc, files are found again by their events and by the clock.
         mounts: Mounts::open().ok(),
-        remounted: false,
+        remounted: None,
         began: None,
         quiet,
         most,
@@ -167,17 +167,19 @@ impl Watch {
             if let Some(began) = self.began {
                 break began;
             }
-            if !self.remounted {
+            let Some(remounted) = self.remounted else {
                 tokio::select! {
                     () = self.events.notified() => self.began = Some(Instant::now()),
-                    () = Mounts::changed(self.mounts.as_ref()) => self.remounted = true,
+                    () = Mounts::changed(self.mounts.as_ref()) => {
+                        self.remounted = Some(Instant::now());
+                    }
                 }
                 continue;
-            }
+            };
             // They come in bursts, and are somebody else's most of the time.
-            sleep(self.quiet).await;
+            sleep_until(remounted + self.quiet).await;
             let armed = self.arm().await;
-            self.remounted = false;
+            self.remounted = None;
             if armed.is_err() || self.found != self.told {
                 self.began = Some(Instant::now());
             }

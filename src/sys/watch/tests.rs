@@ -3,6 +3,7 @@
 use super::*;
 use std::fs;
 use std::io::Write as _;
+use tokio::time::sleep;
 
 const QUIET: Duration = Duration::from_millis(20);
 const MOST: Duration = Duration::from_millis(200);
@@ -201,4 +202,17 @@ async fn what_is_mounted_over_a_path_and_unmounted_is_seen_and_mounts_elsewhere_
     seen(&mut watch).await;
     fs::create_dir(home.join(".ssh")).unwrap();
     seen(&mut watch).await;
+}
+
+#[tokio::test]
+#[ignore = "needs root; tests/run includes it"]
+async fn a_mount_is_told_to_one_who_is_called_away_again_and_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join("home");
+    fs::create_dir(&home).unwrap();
+    let mut watch = watched(&[&home.join("keys")]).await;
+    let mounted = Mounted::tmpfs(&home);
+    let told = async { while timeout(QUIET / 4, watch.changed()).await.is_err() {} };
+    timeout(Duration::from_secs(20), told).await.unwrap();
+    drop(mounted);
 }
