@@ -1,7 +1,8 @@
 //! Where people ask, what each request comes to, and what outlives a reload: the socket, and turns
-//! that have not ended.
+//! and lookups that have not ended.
 
 use super::control::{self, Answer, Asked, Request};
+use super::lookups::Lookups;
 use super::turns::Turns;
 use super::{Agent, wait_for};
 use crate::config::AgentConfig;
@@ -19,6 +20,8 @@ pub(super) struct Desk {
     pub(super) requests: mpsc::Receiver<Asked>,
     /// Turns that have not ended yet: no second one is begun at their files.
     pub(super) turns: Turns,
+    /// What is known of users, and is being asked.
+    pub(super) lookups: Lookups,
 }
 
 impl Desk {
@@ -50,6 +53,7 @@ impl Desk {
             control,
             requests,
             turns,
+            lookups: Lookups::default(),
         }
     }
 }

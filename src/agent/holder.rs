@@ -9,7 +9,8 @@ use super::AgentError;
 use super::bulletin::Bulletin;
 use super::cycle::{Hands, turn};
 use super::job::Job;
-use super::ledger::{Entry, Ledger};
+use super::ledger::Ledger;
+use super::lookups::Lookups;
 use super::prover::{Proved, Prover};
 use super::sessions::Sessions;
 use super::sshd_keeper::Keeper;
@@ -68,6 +69,7 @@ pub(super) struct Holder {
     strict_modes: Option<sshd::StrictModes>,
     modes_asked_at: Instant,
     pub(super) turns: Turns,
+    pub(super) lookups: Lookups,
     /// Files that are still to be unmanaged.
     to_take_out: BTreeSet<PathBuf>,
     moved: bool,
@@ -82,21 +84,18 @@ pub(super) struct Holder {
 }
 
 impl Holder {
-    pub(super) fn load(config: &AgentConfig) -> Result<Self, AgentError> {
+    pub(super) async fn load(
+        config: &AgentConfig,
+        mut lookups: Lookups,
+    ) -> Result<Self, AgentError> {
         let ledger = Ledger::load(&config.state_dir).map_err(|source| AgentError::State {
             path: config.state_dir.join("targets.json"),
             source,
         })?;
-        let begin = |settings: &crate::config::Target| {
-            let mut target = Target::new(settings.clone(), &Entry::default());
-            // The file's name needs the user, and its record the file's name.
-            if target.find().is_ok() {
-                target = Target::new(settings.clone(), &ledger.entry(&target.path));
-                let _ = target.find();
-            }
-            target
-        };
-        let targets: Vec<_> = config.targets.iter().map(begin).collect();
+        let mut targets = Vec::new();
+        for settings in &config.targets {
+            targets.push(Target::begin(settings, &ledger, &mut lookups).await);
+        }
         let bulletin = Bulletin::new(&targets);
         Ok(Self {
             config: config.clone(),
@@ -111,6 +110,7 @@ impl Holder {
             strict_modes: None,
             modes_asked_at: Instant::now(),
             turns: Turns::default(),
+            lookups,
             to_take_out: BTreeSet::new(),
             moved: false,
             prover: Prover::new(config),
@@ -176,7 +176,7 @@ impl Holder {
             let again = |target: &Target| {
                 target.is_to_be_tried_again() && !self.turns.is_under_way(&target.path)
             };
-            if self.targets.iter().any(again) {
+            if self.targets.iter().any(again) || self.lookups.are_under_way() {
                 self.look_soon(TRY_AGAIN);
             }
             if self.targets.iter().any(Target::is_refused_by_strict_modes) {
@@ -197,9 +197,14 @@ impl Holder {
         let Some((before, [target, ..])) = self.targets.split_at_mut_checked(at) else {
             return;
         };
-        let was = target.path.clone();
-        let (home, owner) = match target.find() {
-            Ok(found) => found,
+        let (home, owner) = match target.find(&mut self.lookups).await {
+            Ok((home, owner, moved)) => {
+                if moved {
+                    target.remember(&self.ledger.entry(&target.path));
+                }
+                self.moved |= moved;
+                (home, owner)
+            }
             Err(finding) => {
                 target.stopped = true;
                 target.findings = vec![finding];
@@ -208,7 +213,6 @@ impl Holder {
                 return;
             }
         };
-        self.moved |= target.path != was;
         if let Some(first) = before.iter().find(|first| first.path == target.path) {
             return target.yields_to(&first.settings.user);
         }

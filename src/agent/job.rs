@@ -1,6 +1,6 @@
 //! What one turn needs to know, gathered before it begins, and how it may stop.
 
-use super::target::Target;
+use super::target::{Place, Target};
 use crate::config::{Adopt, Method};
 use crate::keys::{KeyList, PublicKey};
 use crate::sinks::sshd::StrictModes;
@@ -91,7 +91,7 @@ impl Job {
     /// What a turn of this target needs, as it is now.
     pub(super) fn of(
         target: &Target,
-        (path, home, owner): (PathBuf, PathBuf, Owner),
+        (path, home, owner): Place,
         states: &[Arc<SourceState>],
         dialect: &Dialect,
         owned: Owned,

@@ -15,6 +15,7 @@ mod holder;
 mod index;
 mod job;
 mod ledger;
+mod lookups;
 mod own_file;
 mod preview;
 mod prover;
@@ -41,6 +42,7 @@ use crate::sys::watch::{self, Watch};
 use crate::sys::{clock, private_file, systemd};
 use desk::Desk;
 use holder::Holder;
+use lookups::Lookups;
 use sessions::Sessions;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -156,7 +158,9 @@ async fn begin(
     desk: &mut Option<Desk>,
 ) -> Result<(Agent, Lock), AgentError> {
     let lock = lock(config)?;
-    Ok((Agent::start(config, run, desk).await?, lock))
+    let lookups = desk.as_mut().map(|desk| std::mem::take(&mut desk.lookups));
+    let lookups = lookups.unwrap_or_default();
+    Ok((Agent::start(config, run, desk, lookups).await?, lock))
 }
 
 fn refusal(text: String) -> Finding {
@@ -169,7 +173,8 @@ fn refusal(text: String) -> Finding {
 /// [`AgentError`]: it never began; beside a running agent it does not.
 pub async fn once(config: &AgentConfig) -> Result<Outcome, AgentError> {
     let _lock = lock(config)?;
-    let mut agent = Agent::start(config, &sources::new_run(), &mut None).await?;
+    let run = sources::new_run();
+    let mut agent = Agent::start(config, &run, &mut None, Lookups::patient()).await?;
     agent.holder.sessions.close().await;
     agent.ask_sources().await;
     agent.holder.turn().await;
@@ -184,7 +189,7 @@ pub async fn once(config: &AgentConfig) -> Result<Outcome, AgentError> {
 /// [`AgentError`]: it never began; a running agent is asked over its control socket instead.
 pub async fn unmanage(config: &AgentConfig) -> Result<Outcome, AgentError> {
     let _lock = lock(config)?;
-    let mut holder = Holder::load(config)?;
+    let mut holder = Holder::load(config, Lookups::patient()).await?;
     holder.unmanage().await;
     Ok(holder.outcome())
 }
@@ -195,7 +200,7 @@ pub async fn unmanage(config: &AgentConfig) -> Result<Outcome, AgentError> {
 /// [`AgentError`]; `NotSealed` where a file could not be put back, or the state not be dropped.
 pub async fn seal(config: &AgentConfig) -> Result<Outcome, AgentError> {
     let lock = lock(config)?;
-    let mut holder = Holder::load(config)?;
+    let mut holder = Holder::load(config, Lookups::patient()).await?;
     holder.seal().await.map_err(AgentError::NotSealed)?;
     lock.remove(&config.state_dir)
         .map_err(|source| AgentError::State {
@@ -239,9 +244,10 @@ impl Agent {
         config: &AgentConfig,
         run: &str,
         desk: &mut Option<Desk>,
+        lookups: Lookups,
     ) -> Result<Self, AgentError> {
-        let mut holder = Holder::load(config)?;
         let nudge = Nudge::default();
+        let mut sources = Vec::new();
         for source in &config.sources {
             let running =
                 sources::start(source, &config.state_dir, run, nudge.clone()).map_err(|fault| {
@@ -250,8 +256,10 @@ impl Agent {
                         source: fault,
                     }
                 })?;
-            holder.sources.push(running);
+            sources.push(running);
         }
+        let mut holder = Holder::load(config, lookups).await?;
+        holder.sources = sources;
         let (sources_answered, synced) = mpsc::channel(16);
         let mut beats = JoinSet::new();
         holder.sessions = Sessions::start(config).await;
@@ -341,6 +349,7 @@ impl Agent {
                 ended = self.holder.turns.ended() => self.holder.late_turn_ended(ended),
                 proved = self.holder.prover.done() => self.holder.proved(proved),
                 () = self.holder.sessions.changed() => self.holder.publish(),
+                () = self.holder.lookups.answered() => self.holder.look_soon(Duration::ZERO),
                 kept = self.holder.keeper.done() => self.holder.kept(kept),
                 () = wake_at(due) => self.holder.due_now().await,
                 () = wake_at(watchdog.map(|_| pet)) => {}
@@ -362,6 +371,7 @@ impl Agent {
     /// Ends everything but the desk and turns under way, which write nothing any more: what they
     /// know is the old configuration.
     fn into_desk(mut self) -> Desk {
+        self.desk.lookups = std::mem::take(&mut self.holder.lookups);
         self.desk.turns = std::mem::take(&mut self.holder.turns);
         self.desk.turns.overtake();
         self.desk

@@ -8,7 +8,7 @@ use super::cycle::planned;
 use super::index;
 use super::job::Job;
 use super::ledger::Ledger;
-use super::target::Target;
+use super::target::{Place, Target};
 use crate::config::Method;
 use crate::keys::AuthorizedKeys;
 use crate::sinks::KeysFile;
@@ -48,6 +48,7 @@ impl Preview {
     pub(super) fn add(
         &mut self,
         target: &Target,
+        place: Result<Place, Finding>,
         states: &[Arc<SourceState>],
         dialect: &Dialect,
         ledger: &Ledger,
@@ -62,7 +63,7 @@ impl Preview {
             notes: Vec::new(),
             keys: Vec::new(),
         };
-        let place = match target.locate() {
+        let place = match place {
             Ok(place) => Some(place),
             Err(finding) => {
                 plan.held = Some(finding.text);
@@ -70,7 +71,7 @@ impl Preview {
             }
         };
         let job = place.map(|place| {
-            let (path, _, _): &(PathBuf, _, _) = &place;
+            let (path, _, _) = &place;
             plan.path = path.display().to_string();
             let owned = ledger.entry(path).owned;
             Job::of(target, place, states, dialect, owned, &self.state_dir)

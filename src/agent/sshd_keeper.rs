@@ -17,12 +17,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// Everything is looked at again this often.
 const DAILY: Duration = Duration::from_secs(24 * 3600);
 /// The same, while something that others may mend keeps a wish from its place.
 const AFTER_TROUBLE: Duration = Duration::from_secs(600);
+/// The record of places, and all users.
+const LOOKUPS_WITHIN: Duration = Duration::from_secs(5);
 
 /// What stands for method `command` among the places of keys; paths begin with `/` or `%h`.
 const COMMAND: &str = "command";
@@ -175,7 +177,14 @@ impl Keeper {
                 };
                 Ok::<_, io::Error>((users, wishes, faults))
             });
-            match known.await.map_err(io::Error::other).flatten() {
+            // A stop waits for what is begun here, and the proof too.
+            let known = timeout(LOOKUPS_WITHIN, known).await;
+            let known = known.unwrap_or_else(|_| {
+                let text =
+                    "the directory of users does not answer; sshd's configuration is as it was";
+                Ok(Err(io::Error::new(io::ErrorKind::TimedOut, text)))
+            });
+            match known.map_err(io::Error::other).flatten() {
                 Ok((users, wishes, faults)) => {
                     sight.users = users;
                     // What cannot be wanted anew stays as it stands.
@@ -230,8 +239,9 @@ impl Keeper {
     pub(super) async fn let_go(&mut self) -> bool {
         self.finish().await;
         let targets = self.targets.clone();
-        let users = spawn_blocking(move || users_of(&targets)).await;
-        self.sight.users = users.unwrap_or_default();
+        let users = spawn_blocking(move || users_of(&targets));
+        let users = timeout(LOOKUPS_WITHIN, users).await.map(Result::ok);
+        self.sight.users = users.ok().flatten().unwrap_or_default();
         let kept = let_go(&self.sight).await;
         let is_gone = kept.is_gone;
         self.take(Some(kept));

@@ -4,6 +4,8 @@ mod findings;
 mod gone;
 mod place;
 
+pub(super) use place::Place;
+
 use super::drift::Drifts;
 use super::job::Job;
 use super::ledger::Entry;
@@ -82,8 +84,7 @@ pub(super) struct Asking {
 }
 
 impl Target {
-    pub(super) fn new(settings: config::Target, entry: &Entry) -> Self {
-        let gone = entry.gone();
+    pub(super) fn new(settings: config::Target) -> Self {
         Self {
             path: settings.path.to_string().into(),
             settings,
@@ -100,10 +101,7 @@ impl Target {
             drifts: Drifts::default(),
             lists: Vec::new(),
             wanted: BTreeMap::new(),
-            gone: gone
-                .into_iter()
-                .map(|key| (key.fingerprint(), key))
-                .collect(),
+            gone: BTreeMap::new(),
             refused: BTreeMap::new(),
             proof: Proof::default(),
         }

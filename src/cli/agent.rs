@@ -46,16 +46,11 @@ pub(super) fn run(args: Args, out: &mut Output) -> anyhow::Result<Exit> {
     let path = config::default_agent_path(args.config.as_deref(), &super::env);
     let config = read(&path)?;
     logging::start(&config.log)?;
-    let runtime = super::runtime()?;
     if args.once {
-        let outcome = runtime.block_on(agent::once(&config));
-        runtime.shutdown_background();
+        let outcome = super::run_to_end(agent::once(&config))?;
         return Ok(once(&outcome.map_err(failed)?, out));
     }
-    let served = runtime.block_on(serve(config, path));
-    // A thread that waits for a file system that does not answer is not waited for.
-    runtime.shutdown_background();
-    served?;
+    super::run_to_end(serve(config, path))??;
     Ok(Exit::Done)
 }
 

@@ -55,7 +55,10 @@ fn examined(args: &Args) -> anyhow::Result<Doctor> {
         let text = format!("{failed}; start it, or run this as root");
         return Err(Failed::new(Exit::Unavailable, text).into());
     }
-    Ok(super::runtime()?.block_on(examine_here(&config, args.user.as_deref())))
+    Ok(super::run_to_end(examine_here(
+        &config,
+        args.user.as_deref(),
+    ))?)
 }
 
 async fn examine_here(config: &AgentConfig, user: Option<&str>) -> Doctor {

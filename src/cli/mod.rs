@@ -162,6 +162,15 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
+/// Runs one thing to its end. A thread that waits for a file system or a directory that does not
+/// answer is not waited for.
+fn run_to_end<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
+    let runtime = runtime()?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    Ok(done)
+}
+
 /// A duration as people write it, for clap.
 fn duration(text: &str) -> Result<std::time::Duration, String> {
     crate::config::parse_duration(text)

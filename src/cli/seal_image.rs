@@ -16,7 +16,7 @@ pub(super) struct Args {
 /// Exit 1 when something of ours is left; then nothing of the state was dropped.
 pub(super) fn run(args: Args, out: &mut Output) -> anyhow::Result<Exit> {
     let config = super::agent::read(&args.agent.file())?;
-    match super::runtime()?.block_on(agent::seal(&config)) {
+    match super::run_to_end(agent::seal(&config))? {
         Ok(_) => {}
         Err(AgentError::Locked { .. }) => {
             args.agent.ask(Request::SealImage)?;

@@ -16,7 +16,7 @@ pub(super) struct Args {
 /// Exit 1 when a file could not be put back; its condition is shown.
 pub(super) fn run(args: Args, out: &mut Output) -> anyhow::Result<Exit> {
     let config = super::agent::read(&args.agent.file())?;
-    let settled = match super::runtime()?.block_on(agent::unmanage(&config)) {
+    let settled = match super::run_to_end(agent::unmanage(&config))? {
         Ok(outcome) => report(&outcome.status, out),
         Err(AgentError::Locked { .. }) => {
             let settled = report(&args.agent.ask(Request::Unmanage)?, out);

@@ -18,7 +18,8 @@ impl Holder {
         for target in &self.targets {
             if only.is_none_or(|user| user == target.settings.user) {
                 let stuck = self.turns.finding(&target.path);
-                preview.add(target, &states, &dialect, &self.ledger, stuck);
+                let place = target.locate(&mut self.lookups).await;
+                preview.add(target, place, &states, &dialect, &self.ledger, stuck);
             }
         }
         preview

@@ -76,12 +76,6 @@ impl Holder {
 }
 
 impl Target {
-    /// That a user cannot be looked up says nothing about the user.
-    pub(in crate::agent) fn not_looked_up(&self, fault: &std::io::Error) -> Finding {
-        let text = format!("the user could not be looked up: {fault}");
-        Finding::new(Code::WriteFailed, self.path.display().to_string(), text)
-    }
-
     /// Whether sshd ignores the file for somebody's owner or mode.
     pub(super) fn is_refused_by_strict_modes(&self) -> bool {
         self.findings.iter().any(|f| f.code == Code::StrictModes)

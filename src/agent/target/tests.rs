@@ -29,7 +29,7 @@ fn target() -> Target {
         adopt: Adopt::No,
         in_place: false,
     };
-    Target::new(settings, &Entry::default())
+    Target::new(settings)
 }
 
 fn job() -> Job {
