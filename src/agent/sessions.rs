@@ -158,6 +158,7 @@ impl Sessions {
         if self.running.is_none() || !(always || removal) {
             return;
         }
+        let mut going = Vec::new();
         for key in &report.removed {
             let key = key.fingerprint();
             let stays = report.wanted.iter().any(|wanted| wanted.fingerprint == key);
@@ -171,7 +172,13 @@ impl Sessions {
                 user: Some(user.to_owned()),
                 before: clock::since_boot(),
             };
-            self.wait(Some(key), Command::Went(wanted));
+            let id = book::own_id();
+            going.push((id.clone(), wanted.clone()));
+            self.wait(Some(key), Command::Went { id, wanted });
+        }
+        if let Some(running) = self.running.as_ref().filter(|_| !going.is_empty()) {
+            // A task that has no room for it ends them all the same, unless it is cut off.
+            let _ = running.commands.try_send(Command::Going(going));
         }
     }
 

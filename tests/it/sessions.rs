@@ -517,6 +517,40 @@ fn a_session_ends_when_its_key_expires() {
 
 #[test]
 #[ignore = "needs a real sshd; tests/run includes it"]
+fn an_agent_that_dies_between_the_file_and_the_end_of_sessions_ends_them_when_it_is_back() {
+    let mut bed = Bed::new("", ALWAYS);
+    let _socket = bed.syslog_socket();
+    bed.up();
+    let (mut mine, mut stays) = (
+        bed.open(&bed.mine, &[], "sleep 1000"),
+        bed.open(&bed.stays, &[], "sleep 1001"),
+    );
+    bed.wait_told(&[(&bed.mine, 1), (&bed.stays, 1)]);
+    // Nobody says that the key is refused, so its sessions are not ended yet.
+    let sshd = nix::unistd::Pid::from_raw(bed.sshd.pid().try_into().unwrap());
+    nix::sys::signal::kill(sshd, nix::sys::signal::SIGSTOP).unwrap();
+    bed.take_out_mine();
+    let key = bed.mine.public.fingerprint().to_string();
+    let orders = bed.host.dir.path().join("state/orders.json");
+    wait_until("what is to end to be kept", || {
+        fs::read_to_string(&orders)
+            .unwrap_or_default()
+            .contains(&key)
+    });
+    assert!(!bed.user.text().contains(&bed.mine.public.to_string()));
+    bed.host.kill();
+    assert!(mine.is_up(), "it has ended before the agent did");
+    nix::sys::signal::kill(sshd, nix::sys::signal::SIGCONT).unwrap();
+    bed.host.up();
+    wait_until("the session to end", || !mine.is_up());
+    bed.wait_told(&[(&bed.stays, 1)]);
+    assert!(stays.is_up());
+    // It is over: a session that the key opens from now on is nobody's business.
+    assert!(!fs::read_to_string(&orders).unwrap().contains(&key));
+}
+
+#[test]
+#[ignore = "needs a real sshd; tests/run includes it"]
 fn an_order_ends_roots_sessions_too_and_never_where_the_machine_says_never() {
     roots_end_too(LoggedSshd::start(""));
 }

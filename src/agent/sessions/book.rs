@@ -14,8 +14,20 @@ use std::path::{Path, PathBuf};
 /// Most orders that are remembered.
 const MAX_KEPT: usize = 4096;
 
+/// Most that are nobody's order.
+const MAX_OWN: usize = 1024;
+
 /// Which source, and which of its orders.
 pub(super) type OrderId = (String, i64);
+
+/// For a key that went with no order of anybody's: of no source.
+pub(super) fn own_id() -> OrderId {
+    (String::new(), rand::random())
+}
+
+fn is_own(id: &OrderId) -> bool {
+    id.0.is_empty()
+}
 
 /// One order.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -77,8 +89,38 @@ impl Book {
         saved
     }
 
+    /// Keeps what is to be ended with no order of anybody's, until it has: on the disk when this
+    /// returns. What is more than can be kept is known to this run alone.
+    pub(super) fn keep_own(&mut self, going: Vec<(OrderId, Wanted)>) -> io::Result<()> {
+        let kept = self.entries.iter().filter(|entry| is_own(&entry.id));
+        let room = MAX_OWN.saturating_sub(kept.count());
+        let boot = boot_id();
+        let new = going.into_iter().take(room).map(|(id, wanted)| Entry {
+            id,
+            boot: boot.clone(),
+            wanted,
+            result: None,
+            heard: false,
+        });
+        self.entries.extend(new);
+        self.save()
+    }
+
+    /// Lets go of one of these.
+    pub(super) fn forget_own(&mut self, id: &OrderId) -> io::Result<()> {
+        let before = self.entries.len();
+        self.entries.retain(|entry| entry.id != *id);
+        if self.entries.len() == before {
+            return Ok(());
+        }
+        self.save()
+    }
+
     /// Says what came of one.
     pub(super) fn end(&mut self, id: &OrderId, result: OrderResult) -> io::Result<()> {
+        if is_own(id) {
+            return self.forget_own(id);
+        }
         if let Some(entry) = self.entries.iter_mut().find(|entry| entry.id == *id) {
             entry.result = Some(result);
         }
@@ -157,6 +199,32 @@ mod tests {
         assert_eq!(book.unfinished(), []);
         book.heard(&[id(1), id(9)]).unwrap();
         assert!(load().results().is_empty() && load().has(&id(1)));
+    }
+
+    #[test]
+    fn what_nobody_ordered_is_kept_until_it_is_done_and_crowds_no_order_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let load = || Book::load(dir.path()).unwrap();
+        let wanted = Wanted {
+            key: None,
+            serial: Some(7),
+            key_id: None,
+            user: None,
+            before: Duration::from_secs(5),
+        };
+        let order = ("account".to_owned(), 1);
+        let mut book = load();
+        book.begin(order.clone(), wanted.clone()).unwrap();
+        let all: Vec<_> = (0..=MAX_OWN).map(|_| (own_id(), wanted.clone())).collect();
+        for _ in 0..2 {
+            book.keep_own(all.clone()).unwrap();
+            assert_eq!(load().unfinished().len(), 1 + MAX_OWN);
+        }
+        let (id, _) = all.first().unwrap();
+        book.forget_own(id).unwrap();
+        let left = load();
+        assert!(!left.has(id) && left.has(&order));
+        assert_eq!(left.unfinished().len(), MAX_OWN);
     }
 
     #[test]

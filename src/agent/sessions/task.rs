@@ -48,8 +48,10 @@ pub(super) enum Command {
         wanted: Wanted,
         refused: bool,
     },
-    /// A key went: end these.
-    Went(Wanted),
+    /// Keys went: these are to end in a moment, and by the next run where this one is cut off.
+    Going(Vec<(OrderId, Wanted)>),
+    /// The moment is over: end these.
+    Went { id: OrderId, wanted: Wanted },
     /// The service has heard these results.
     Heard(Vec<OrderId>),
     /// Finish.

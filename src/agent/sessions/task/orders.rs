@@ -26,7 +26,12 @@ impl Task {
                 wanted,
                 refused,
             } => self.order(id, wanted, refused).await,
-            Command::Went(wanted) => {
+            Command::Going(all) => {
+                if let Some(Err(fault)) = self.book.as_mut().map(|book| book.keep_own(all)) {
+                    tracing::warn!(%fault, "what is to end could not be kept");
+                }
+            }
+            Command::Went { id, wanted } => {
                 self.catch_up().await;
                 let ended = self.end(&wanted).await;
                 if ended != Ended::default() {
@@ -37,6 +42,9 @@ impl Task {
                     );
                 }
                 self.is_late(wanted);
+                if let Some(Err(fault)) = self.book.as_mut().map(|book| book.forget_own(&id)) {
+                    tracing::debug!(%fault, "what has ended is still kept");
+                }
             }
             Command::Heard(ids) => {
                 if let Some(Err(fault)) = self.book.as_mut().map(|book| book.heard(&ids)) {
