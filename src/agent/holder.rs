@@ -277,7 +277,7 @@ impl Holder {
             zone: clock::zone(),
         };
         self.dialect = Some(dialect.clone());
-        self.strict_modes = sshd::strict_modes(&self.config.sshd).await;
+        self.strict_modes = sshd::strict_modes(self.config.verify, &self.config.sshd).await;
         self.modes_asked_at = Instant::now();
         dialect
     }

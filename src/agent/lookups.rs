@@ -157,6 +157,10 @@ mod tests {
     }
 
     #[tokio::test]
+    #[expect(
+        clippy::await_holding_lock,
+        reason = "what waits for the lock is the directory, on threads of its own"
+    )]
     async fn a_silent_directory_holds_up_its_own_users_once() {
         let mut lookups = Lookups {
             ask,

@@ -1,6 +1,11 @@
 //! The sshd that is in force here: what `sshd -T` says, and the host keys it names.
 
+mod settings;
+
+pub use settings::Settings;
+
 use super::proof::{DEFAULT_MAX_AUTH_TRIES, EffectiveConfig, Sshd, sshd_version};
+use super::sshd_config;
 use crate::config::SshdPaths;
 use crate::keys::{PublicKey, SshdVersion};
 use crate::sys::command::{Limits, run};
@@ -9,10 +14,11 @@ use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
+use tokio::time::timeout;
 
-/// `sshd -T` prints some 5 KiB and takes some 10 ms.
+/// `sshd -V` prints a line; `sshd -T` takes some 10 ms.
 const LIMITS: Limits = Limits {
-    output: 256 * 1024,
+    output: 16 * 1024,
     time: Duration::from_secs(5),
 };
 /// What system this is: os-release(5).
@@ -23,15 +29,8 @@ const MAX_KEY_FILE: u64 = 16 * 1024;
 /// Looks up what a proof for this user has to know. What `sshd -T` cannot say has sshd's default;
 /// host keys are those that it names and those of the configuration.
 pub async fn in_force(address: SocketAddr, paths: &SshdPaths, user: &str) -> Sshd {
-    let test = format!("user={user},host=localhost,addr=127.0.0.1");
-    let config = paths.config.display().to_string();
-    let args = ["-T", "-f", &config, "-C", &test];
-    let effective = match run(&paths.program, &args, LIMITS).await {
-        Ok(output) if output.status.success() => Some(EffectiveConfig::parse(
-            &String::from_utf8_lossy(&output.stdout),
-        )),
-        Ok(_) | Err(_) => None,
-    };
+    let (_, settings) = sshd_config::effective(Some(address), paths, user).await;
+    let effective = settings.ok().map(|said| EffectiveConfig::of(&said));
     let named = effective.as_ref().map(EffectiveConfig::host_key_files);
     let host_keys = named
         .iter()
@@ -58,12 +57,10 @@ pub struct StrictModes {
 
 /// Whether `sshd -T` says that it looks at owners and modes, and how; `None` where it does not, or
 /// cannot be asked.
-pub async fn strict_modes(paths: &SshdPaths) -> Option<StrictModes> {
-    let config = paths.config.display().to_string();
-    let output = run(&paths.program, &["-T", "-f", &config], LIMITS).await;
-    let output = output.ok().filter(|output| output.status.success())?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    if !said.lines().any(|line| line.trim() == "strictmodes yes") {
+pub async fn strict_modes(address: Option<SocketAddr>, paths: &SshdPaths) -> Option<StrictModes> {
+    let asked = sshd_config::effective(address, paths, "root");
+    let (_, settings) = timeout(LIMITS.time, asked).await.ok()?;
+    if settings.ok()?.one("strictmodes") != "yes" {
         return None;
     }
     let private_groups_pass = is_debian(&text(Path::new(OS_RELEASE)).unwrap_or_default());

@@ -3,6 +3,7 @@
 
 use crate::support::host::{Home, Host};
 use crate::support::process::{Ran, sshkeyd};
+use crate::support::ssh::RusshServer;
 use crate::support::sshd::{KeyPair, Sshd, User, keygen, put};
 use sshkeyd::wire::{Doctor, DoctorFinding, Level};
 use std::fs::{self, Permissions};
@@ -359,11 +360,10 @@ fn an_sshd_that_is_down_broken_or_somebody_else() {
     ward.is_well();
 
     // Another program where sshd should be: it has another host key.
-    let other = Sshd::start("");
-    let config = ward
-        .host
-        .toml()
-        .replace(&ward.sshd.address.to_string(), &other.address.to_string());
+    let other = RusshServer::start(ward.user.authorized_keys());
+    let address = other.server.address.to_string();
+    let config = ward.host.toml();
+    let config = config.replace(&ward.sshd.address.to_string(), &address);
     let toml = ward.host.dir.path().join("other.toml");
     put(&toml, &config, 0o600);
     let mut command = sshkeyd();

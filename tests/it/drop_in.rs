@@ -485,7 +485,7 @@ fn an_agent_killed_at_any_step_locks_nobody_out_and_the_next_one_settles() {
         vec![("fsync", 1, Some(drop_ins.clone()))],
         vec![("unlinkat", 1, Some(drop_ins))],
         vec![("kill", 1, None)],
-        (4..=8).map(|nth| ("connect", nth, None)).collect(),
+        (1..=6).map(|nth| ("connect", nth, None)).collect(),
     ]
     .concat();
     let mut killed = Vec::new();

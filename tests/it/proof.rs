@@ -1,15 +1,17 @@
 //! The proof against a real sshd and against the demo's server; logins with the demo's client.
 
-use crate::support::sshd::{KeyPair, Sshd, User, keygen};
+use crate::support::sshd::{KeyPair, Sshd, User, keygen, put};
 use jiff::Timestamp;
 use russh::server;
 use ssh_key::{Algorithm, PrivateKey};
+use sshkeyd::config::agent_from_str;
 use sshkeyd::demo::ssh_client::{LoginError, login};
 use sshkeyd::demo::ssh_server::{MAX_CONNECTIONS, SshServer};
 use sshkeyd::keys::PublicKey;
 use sshkeyd::sinks::proof::{
     self, Asked, Limits, Outcome, Question, RefusalBudget, Unknown, prove, prove_within,
 };
+use sshkeyd::sinks::sshd::in_force;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -303,6 +305,36 @@ async fn the_banner_of_a_real_sshd_has_a_version() {
     let sshd = Sshd::start("");
     let banner = proof::read_banner(sshd.address).await.unwrap();
     assert!(proof::sshd_version(&banner).is_some(), "{banner}");
+}
+
+/// What is configured may be another file than the one that sshd was started with.
+#[tokio::test]
+#[ignore = "needs a real sshd; tests/run includes it"]
+async fn the_file_and_the_options_of_the_sshd_that_runs_are_asked_about() {
+    let sshd = Sshd::start("");
+    sshd.restarted_with(&["-o", "MaxAuthTries=3"]);
+    let other = sshd.dir().join("other_config");
+    let other_key = keygen(sshd.dir(), "other_key", "ed25519");
+    let text = format!("MaxAuthTries 9\nHostKey {}\n", other_key.private.display());
+    put(&other, &text, 0o600);
+    let text = format!(
+        "[agent]\n[certificates]\nsshd-config = \"{}\"\nhost-keys = []\n[[source]]\nname = \"a\"\n\
+         file.path = \"/a\"\n[[target]]\nuser = \"root\"\nsources = [\"a\"]\n",
+        other.display()
+    );
+    let agent = agent_from_str(&text, Path::new("/agent.toml"), &|_| None).unwrap();
+    let found = in_force(sshd.address, &agent.sshd, "root").await;
+    assert_eq!(
+        (found.max_auth_tries, found.host_keys),
+        (3, vec![sshd.host_key.clone()])
+    );
+    // Nobody answers there: what is configured is all there is.
+    sshd.kill();
+    let found = in_force(sshd.address, &agent.sshd, "root").await;
+    assert_eq!(
+        (found.max_auth_tries, found.host_keys),
+        (9, vec![other_key.public])
+    );
 }
 
 #[tokio::test]

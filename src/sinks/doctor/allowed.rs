@@ -4,7 +4,7 @@ use super::facts::{Account, Facts, KeyFacts};
 use super::judge::{Sheet, set};
 use super::keys;
 use super::patterns::{fits, fits_user};
-use super::settings::Settings;
+use crate::sinks::sshd::Settings;
 
 /// `allowed_user` of OpenSSH's auth.c, and PermitRootLogin.
 pub(super) fn may_log_in(facts: &Facts, account: &Account, settings: &Settings, sheet: &mut Sheet) {

@@ -1,7 +1,6 @@
 //! Asks programs and files of sshd's own: what is in force, what is revoked, who signs, and which
 //! keys sshd itself takes. Programs have limits.
 
-use super::Settings;
 use super::facts::{CaFile, KeyFacts, Revoked, SshdFacts};
 use super::keys::option;
 use crate::config::SshdPaths;
@@ -39,8 +38,7 @@ pub(super) async fn effective(
     user: &str,
     local: Option<&LocalUser>,
 ) -> SshdFacts {
-    let (config, said) = sshd_config::effective(address, paths, user).await;
-    let settings = said.map(|said| Settings::parse(&said));
+    let (config, settings) = sshd_config::effective(address, paths, user).await;
     let named = settings.as_ref().ok().zip(local).map(|(settings, user)| {
         let files = settings
             .words("authorizedkeysfile")

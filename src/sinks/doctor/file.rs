@@ -3,9 +3,9 @@
 use super::facts::{Account, Facts, FileFacts, FileState, Listener, Stat};
 use super::judge::{Sheet, set, set_all};
 use super::keys;
-use super::settings::Settings;
 use crate::config::Method;
 use crate::sinks::keys_command::chained;
+use crate::sinks::sshd::Settings;
 use crate::sinks::sshd_config::quoted;
 use crate::sinks::strict_modes::Refusal;
 use std::path::{Path, PathBuf};

@@ -6,8 +6,8 @@
 
 use super::AgentWord;
 use super::facts::{Account, Facts, Listener, Revoked, Shell};
-use super::settings::Settings;
 use super::{allowed, file, keys};
+use crate::sinks::sshd::Settings;
 use crate::wire::{DoctorFinding, Level, Severity};
 use jiff::Timestamp;
 

@@ -3,8 +3,8 @@
 use super::facts::{Facts, FileFacts, FileState, KeyFacts};
 use super::judge::Sheet;
 use super::patterns::list_takes;
-use super::settings::Settings;
 use crate::config::Method;
+use crate::sinks::sshd::Settings;
 use crate::sinks::strict_modes::Refusal;
 
 /// Key types for which sshd has several signature algorithms.

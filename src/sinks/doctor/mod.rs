@@ -12,14 +12,13 @@ mod gather;
 mod judge;
 mod keys;
 mod patterns;
-mod settings;
 
+pub use super::sshd::Settings;
 pub use facts::{
     Account, CaFile, Facts, FileFacts, FileState, KeyFacts, Listener, Revoked, Shell, SshdFacts,
     Stat,
 };
 pub use judge::judge;
-pub use settings::Settings;
 
 use crate::config::{Method, PathTemplate, SshdPaths, Target};
 use crate::sync::Code;

@@ -1,8 +1,8 @@
 //! What `sshd -T` says is in force, as far as the proof needs it.
 //!
-//! Reads the output of sshd(8) `-T`: a keyword in lower case, a blank, its values. Owns no process:
-//! running sshd is the caller's. An unknown line is passed over.
+//! Owns no process: running sshd is the caller's.
 
+use crate::sinks::sshd::Settings;
 use std::path::PathBuf;
 
 /// sshd's own default of MaxAuthTries.
@@ -17,43 +17,23 @@ pub struct EffectiveConfig {
     pub max_auth_tries: u32,
     /// AuthenticationMethods has no list that one key satisfies.
     pub several_methods: bool,
-    /// PubkeyAuthentication.
-    pub pubkey_authentication: bool,
-    /// AuthorizedKeysFile, with sshd's tokens in it.
-    pub authorized_keys_files: Vec<String>,
 }
 
 impl EffectiveConfig {
-    /// Reads what `sshd -T` printed. What it does not name has sshd's default.
+    /// What of it counts here. What sshd does not name has its default.
     #[must_use]
-    pub fn parse(text: &str) -> Self {
-        let mut config = Self {
-            host_keys: Vec::new(),
-            max_auth_tries: DEFAULT_MAX_AUTH_TRIES,
-            several_methods: false,
-            pubkey_authentication: true,
-            authorized_keys_files: Vec::new(),
-        };
-        for line in text.lines() {
-            let Some((keyword, value)) = line.trim().split_once(' ') else {
-                continue;
-            };
-            let value = value.trim();
-            match keyword.to_ascii_lowercase().as_str() {
-                "hostkey" if value != "none" => config.host_keys.push(value.into()),
-                "maxauthtries" => {
-                    config.max_auth_tries = value.parse().unwrap_or(DEFAULT_MAX_AUTH_TRIES);
-                }
-                "authenticationmethods" => config.several_methods = !one_key_is_enough(value),
-                "pubkeyauthentication" => config.pubkey_authentication = value != "no",
-                "authorizedkeysfile" => {
-                    config.authorized_keys_files =
-                        value.split_ascii_whitespace().map(str::to_owned).collect();
-                }
-                _ => {}
-            }
+    pub fn of(said: &Settings) -> Self {
+        let host_keys = said.all("hostkey").iter();
+        let methods = said.named("authenticationmethods");
+        let tries = said.one("maxauthtries").parse().ok();
+        Self {
+            host_keys: host_keys
+                .filter(|file| *file != "none")
+                .map(PathBuf::from)
+                .collect(),
+            max_auth_tries: tries.unwrap_or(DEFAULT_MAX_AUTH_TRIES),
+            several_methods: methods.is_some_and(|methods| !one_key_is_enough(methods)),
         }
-        config
     }
 
     /// The public halves of the host keys.
@@ -80,15 +60,12 @@ mod tests {
 
     #[test]
     fn what_sshd_prints_is_read() {
-        let config = EffectiveConfig::parse(
+        let config = EffectiveConfig::of(&Settings::parse(
             "port 22\nmaxauthtries 3\nstrictmodes yes\nhostkey /etc/ssh/ssh_host_rsa_key\n\
-             hostkey /etc/ssh/ssh_host_ed25519_key\npubkeyauthentication yes\n\
-             authenticationmethods any\n\
-             authorizedkeysfile .ssh/authorized_keys .ssh/authorized_keys2\n",
-        );
+             hostkey /etc/ssh/ssh_host_ed25519_key\nauthenticationmethods any\n",
+        ));
         assert_eq!(config.max_auth_tries, 3);
         assert!(!config.several_methods);
-        assert!(config.pubkey_authentication);
         assert_eq!(
             config.host_key_files(),
             [
@@ -96,15 +73,11 @@ mod tests {
                 PathBuf::from("/etc/ssh/ssh_host_ed25519_key.pub"),
             ]
         );
-        assert_eq!(
-            config.authorized_keys_files,
-            [".ssh/authorized_keys", ".ssh/authorized_keys2"]
-        );
     }
 
     #[test]
     fn nothing_printed_means_the_defaults() {
-        let config = EffectiveConfig::parse("");
+        let config = EffectiveConfig::of(&Settings::parse(""));
         assert_eq!(config.max_auth_tries, DEFAULT_MAX_AUTH_TRIES);
         assert!(config.host_keys.is_empty() && !config.several_methods);
     }
@@ -121,7 +94,7 @@ mod tests {
         ] {
             let text = format!("authenticationmethods {value}\n");
             assert_eq!(
-                EffectiveConfig::parse(&text).several_methods,
+                EffectiveConfig::of(&Settings::parse(&text)).several_methods,
                 several,
                 "{value}"
             );

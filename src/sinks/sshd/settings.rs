@@ -22,10 +22,11 @@ impl Settings {
         Self(settings)
     }
 
-    /// Every value of a keyword, given in lower case.
+    /// Every value of a keyword, whatever its case here.
     #[must_use]
     pub fn all(&self, keyword: &str) -> &[String] {
-        self.0.get(keyword).map_or(&[], Vec::as_slice)
+        let values = self.0.get(&keyword.to_ascii_lowercase());
+        values.map_or(&[], Vec::as_slice)
     }
 
     /// The first value of a keyword; empty where sshd does not know it.
@@ -65,7 +66,7 @@ mod tests {
             settings.words("allowusers").collect::<Vec<_>>(),
             ["a", "b@10.0.0.0/8"]
         );
-        assert_eq!(settings.one("usepam"), "no");
+        assert_eq!(settings.one("UsePAM"), "no");
         assert_eq!(settings.named("revokedkeys"), None);
         assert_eq!(settings.one("nosuch"), "");
     }

@@ -4,8 +4,8 @@
 //! sshd(8) writes over its own command line (`sshd: /usr/sbin/sshd -D [listener] …`): the words
 //! are the same, apart by single blanks. Starts no sshd that serves.
 
-use super::values::Values;
 use crate::config::SshdPaths;
+use crate::sinks::sshd::Settings;
 use crate::sys::command::{Limits, run};
 use crate::sys::listener::{self, Listener};
 use std::net::SocketAddr;
@@ -99,20 +99,14 @@ impl Daemon {
     ///
     /// # Errors
     /// In sshd's words.
-    pub(super) async fn values(&self, config: &Path, user: &str) -> Result<Values, String> {
-        self.said(config, user)
-            .await
-            .map(|said| Values::parse(&said))
-    }
-
-    /// The same, as sshd prints it.
-    pub(super) async fn said(&self, config: &Path, user: &str) -> Result<String, String> {
+    pub(super) async fn values(&self, config: &Path, user: &str) -> Result<Settings, String> {
         let local = match self.address {
             Some(address) => format!("laddr={},lport={}", address.ip(), address.port()),
             None => LOCAL.to_owned(),
         };
         let test = format!("user={user},host=localhost,addr=127.0.0.1,{local}");
-        self.run(config, "-T", Some(&test)).await
+        let said = self.run(config, "-T", Some(&test)).await?;
+        Ok(Settings::parse(&said))
     }
 
     /// What was set on its command line: keyword and value.

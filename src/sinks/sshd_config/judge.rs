@@ -1,16 +1,16 @@
 //! What the drop-in is to read, and which wishes stand against somebody's own setting: pure.
 
 use super::places::{Reach, Survey};
-use super::values::Values;
 use super::{Directive, MARK, Wanted, Wish};
 use crate::sinks::keys_command::chained;
+use crate::sinks::sshd::Settings;
 use crate::sync::{Code, Finding};
 
 /// What is in force and who set it.
 #[derive(Debug)]
 pub(super) struct Scene<'a> {
     /// What `sshd -T` says for each user.
-    pub(super) values: &'a [(String, Values)],
+    pub(super) values: &'a [(String, Settings)],
     pub(super) survey: &'a Survey,
     /// Keywords with their values that sshd was started with.
     pub(super) options: Vec<(&'a str, &'a str)>,
@@ -112,9 +112,9 @@ fn needed(directive: &Directive, scene: &Scene<'_>) -> String {
 }
 
 /// Which of the directives are not in force for somebody, in words.
-pub(super) fn missing(expected: &[Directive], values: &[(String, Values)]) -> Option<String> {
+pub(super) fn missing(expected: &[Directive], values: &[(String, Settings)]) -> Option<String> {
     expected.iter().find_map(|directive| {
-        let (user, values) = values.iter().find(|(_, values)| !values.has(directive))?;
+        let (user, values) = values.iter().find(|(_, values)| !directive.is_in(values))?;
         let shown = values.all(directive.keyword).join(", ");
         let shown = if shown.is_empty() { "none" } else { &shown };
         Some(format!(
@@ -142,7 +142,11 @@ impl Scene<'_> {
     /// Whether it is in force without us.
     fn is_others_already(&self, directive: &Directive) -> bool {
         let by_us = self.our_lines(directive).next().is_some();
-        !by_us && self.values.iter().all(|(_, values)| values.has(directive))
+        !by_us
+            && self
+                .values
+                .iter()
+                .all(|(_, values)| directive.is_in(values))
     }
 
     /// Somebody's own setting that ours would overrule, or that overrules ours; in words.
@@ -162,16 +166,16 @@ impl Scene<'_> {
         let first = places.next();
         if let Some(place) = first.filter(|place| !place.is_matched) {
             // The same words as ours take nothing away.
-            let theirs = Values::parse(&format!("{keyword} {}", place.value.replace('"', "")));
-            let same = theirs.has(directive);
+            let theirs = Settings::parse(&format!("{keyword} {}", place.value.replace('"', "")));
+            let same = directive.is_in(&theirs);
             return (!same).then(|| format!("{} sets {keyword} {}", place.at, place.value));
         }
         // Nobody sets it for all: then it has sshd's default, or ours, but for whom a Match says
         // otherwise.
         let ours: Vec<String> = self.our_lines(directive).map(value_of).collect();
-        let otherwise = |values: &Values| match ours.first() {
-            Some(ours) => values.one(keyword) != ours && !values.is_default(directive),
-            None => !values.is_default(directive) && !values.has(directive),
+        let otherwise = |values: &Settings| match ours.first() {
+            Some(ours) => values.one(keyword) != ours && !directive.is_default_in(values),
+            None => !directive.is_default_in(values) && !directive.is_in(values),
         };
         let (user, values) = self.values.iter().find(|(_, values)| otherwise(values))?;
         let value = values.one(keyword);
@@ -233,7 +237,7 @@ mod tests {
     /// Judges with one user `al`.
     fn judged(shown: &str, places: Vec<Place>, ours: Option<&str>) -> Verdict {
         let all = format!("{shown}authorizedkeysfile .ssh/authorized_keys .ssh/authorized_keys2\n");
-        let values = [("al".to_owned(), Values::parse(&all))];
+        let values = [("al".to_owned(), Settings::parse(&all))];
         let survey = Survey {
             places,
             reach: Reach::Never,
@@ -332,7 +336,7 @@ mod tests {
             let stands = of("/old/keys").replace("/usr/bin/sshkeyd", program);
             let ours = format!("{MARK}\nAuthorizedKeysCommand {stands}\n");
             let shown = format!("authorizedkeyscommand {stands}\n");
-            let values = [("al".to_owned(), Values::parse(&shown))];
+            let values = [("al".to_owned(), Settings::parse(&shown))];
             let survey = Survey {
                 places: vec![],
                 reach: Reach::Never,

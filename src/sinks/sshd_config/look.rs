@@ -5,13 +5,13 @@
 //! be asked for.
 
 use super::daemon::{Daemon, off_loop};
-use super::values::Values;
 use crate::config::{PathTemplate, SshdPaths};
 use crate::keys::{AuthorizedKeys, Fingerprint, Line, LineKind, PublicKey, read_line};
 use crate::sinks::proof::{
     Asked, Greeting, Limits, Outcome, Question, RefusalBudget, greet, prove_within,
 };
 use crate::sinks::sshd;
+use crate::sinks::sshd::Settings;
 use crate::sys::atomic_file::Current;
 use crate::sys::clock;
 use crate::sys::dir::{Dir, Owner};
@@ -61,7 +61,7 @@ pub(super) struct Before {
 
 impl Witnesses {
     /// The users' files but for those that are `ours`, paths with sshd's tokens.
-    pub(super) fn of(users: &[LocalUser], values: &[(String, Values)], ours: &[String]) -> Self {
+    pub(super) fn of(users: &[LocalUser], values: &[(String, Settings)], ours: &[String]) -> Self {
         let files_of = |user: &LocalUser| {
             let values = values.iter().find(|(name, _)| *name == user.name);
             let line = values.map_or("", |(_, values)| values.one("authorizedkeysfile"));
@@ -121,7 +121,7 @@ impl Before {
             return before;
         }
         for Witness { user, keys } in before.witnesses.find().await {
-            let outcome = ask(daemon, paths, address, &user, &keys).await;
+            let outcome = ask(paths, address, &user, &keys).await;
             before.is_known |= outcome.banner.is_some();
             let accepted = |key: &PublicKey| outcome.accepted.contains(&key.fingerprint());
             let keys: Vec<_> = keys.into_iter().filter(accepted).collect();
@@ -130,7 +130,7 @@ impl Before {
             }
         }
         if before.accepted.is_empty() {
-            let outcome = ask(daemon, paths, address, "root", &[]).await;
+            let outcome = ask(paths, address, "root", &[]).await;
             before.is_known |= outcome.banner.is_some();
         }
         before
@@ -156,7 +156,7 @@ impl Before {
         };
         let until = Instant::now() + within;
         loop {
-            match self.look(daemon, paths, address).await {
+            match self.look(paths, address).await {
                 Err(_) if Instant::now() < until => sleep(AGAIN).await,
                 seen => {
                     if seen.is_ok() && !control.is_open() {
@@ -168,17 +168,12 @@ impl Before {
         }
     }
 
-    async fn look(
-        &self,
-        daemon: &Daemon,
-        paths: &SshdPaths,
-        address: SocketAddr,
-    ) -> Result<(), String> {
+    async fn look(&self, paths: &SshdPaths, address: SocketAddr) -> Result<(), String> {
         if greet(address).await.is_none() {
             return Err(format!("nothing answers at {address} after the reload"));
         }
         for Witness { user, keys } in &self.accepted {
-            let outcome = ask(daemon, paths, address, user, keys).await;
+            let outcome = ask(paths, address, user, keys).await;
             for key in keys {
                 let key_id: Fingerprint = key.fingerprint();
                 let is_taken = outcome.accepted.contains(&key_id);
@@ -190,7 +185,7 @@ impl Before {
             }
         }
         if self.accepted.is_empty() && self.is_known {
-            let outcome = ask(daemon, paths, address, "root", &[]).await;
+            let outcome = ask(paths, address, "root", &[]).await;
             if outcome.banner.is_none() {
                 return Err(format!(
                     "whoever answers at {address} does not show sshd's host key after the reload"
@@ -202,18 +197,8 @@ impl Before {
 }
 
 /// Asks about keys; without any, about one that nobody has, to see a handshake.
-async fn ask(
-    daemon: &Daemon,
-    paths: &SshdPaths,
-    address: SocketAddr,
-    user: &str,
-    keys: &[PublicKey],
-) -> Outcome {
-    let paths = SshdPaths {
-        config: daemon.config.clone(),
-        ..paths.clone()
-    };
-    let sshd = sshd::in_force(address, &paths, user).await;
+async fn ask(paths: &SshdPaths, address: SocketAddr, user: &str, keys: &[PublicKey]) -> Outcome {
+    let sshd = sshd::in_force(address, paths, user).await;
     let asked: Vec<_> = keys.iter().cloned().map(Asked::plain).collect();
     let stranger = match keys {
         [] => vec![Asked::plain(Signer::from_seed(&rand::random()).public())],

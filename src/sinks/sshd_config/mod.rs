@@ -7,17 +7,18 @@
 
 mod daemon;
 mod drop_in;
+mod in_force;
 mod judge;
 mod look;
 mod places;
 mod reload;
 mod state;
 mod steps;
-mod values;
 
 pub use state::is_remembered;
 pub use steps::{Kept, Sight, keep, let_go};
 
+use super::sshd::Settings;
 use crate::config::SshdPaths;
 use daemon::Daemon;
 use std::fmt::Write as _;
@@ -118,17 +119,17 @@ pub fn lines(wishes: &[Wish]) -> String {
 }
 
 /// The configuration that the sshd at this address was started with, else the configured one, and
-/// what `sshd -T` prints of it, with the options of its command line, for a login of this user from
+/// what `sshd -T` says of it, with the options of its command line, for a login of this user from
 /// this machine; or why it says nothing, in sshd's words.
 pub async fn effective(
     address: Option<SocketAddr>,
     paths: &SshdPaths,
     user: &str,
-) -> (PathBuf, Result<String, String>) {
+) -> (PathBuf, Result<Settings, String>) {
     match Daemon::find(address, paths).await {
         Ok(daemon) => {
-            let said = daemon.said(&daemon.config, user).await;
-            (daemon.config, said)
+            let settings = daemon.values(&daemon.config, user).await;
+            (daemon.config, settings)
         }
         Err(why) => (paths.config.clone(), Err(why)),
     }

@@ -15,9 +15,9 @@ use super::look::{BACK_WITHIN, Before, Witnesses};
 use super::places::Survey;
 use super::reload::{Reloaded, reload, revive};
 use super::state::State;
-use super::values::Values;
 use super::{Wanted, Wish, lines};
 use crate::config::SshdPaths;
+use crate::sinks::sshd::Settings;
 use crate::sync::{Code, Finding};
 use crate::sys::private_file;
 use crate::sys::users::LocalUser;
@@ -157,7 +157,7 @@ impl Run<'_> {
         &mut self,
         daemon: &Daemon,
         survey: &Survey,
-        values: &[(String, Values)],
+        values: &[(String, Settings)],
         verdict: Verdict,
         back: Option<String>,
         wishes: &[Wish],
@@ -275,7 +275,7 @@ impl Run<'_> {
         &self,
         daemon: &Daemon,
         config: &Path,
-    ) -> Result<Vec<(String, Values)>, String> {
+    ) -> Result<Vec<(String, Settings)>, String> {
         let mut names: Vec<_> = self
             .sight
             .users
@@ -299,7 +299,7 @@ impl Run<'_> {
     fn say_what_is_missing(
         &self,
         wishes: &[Wish],
-        values: Result<Vec<(String, Values)>, String>,
+        values: Result<Vec<(String, Settings)>, String>,
     ) -> Result<(), Finding> {
         let (values, unseen) = match values {
             Ok(values) => (values, String::new()),
