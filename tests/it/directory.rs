@@ -8,44 +8,41 @@ use crate::support::ssh::public_key;
 use serde_json::Value;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// /etc/passwd as the agent has it, in a mount namespace of its own.
-struct Passwd {
-    pipe: PathBuf,
-    agent: String,
-}
+/// /etc as the agent has it, in a mount namespace of its own: other tests make users meanwhile.
+struct Etc(PathBuf);
 
-impl Passwd {
+impl Etc {
     fn of(host: &Host) -> Self {
-        let pipe = host.dir.path().join("pipe");
-        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
-        Self {
-            pipe,
-            agent: host.pid().to_string(),
-        }
+        Self(host.dir.path().join("etc"))
     }
 
-    fn inside(&self, args: &[&Path]) {
-        let agent = ["-m", "-t", &self.agent].map(AsRef::as_ref);
-        let args: Vec<_> = args.iter().map(|arg| arg.as_os_str()).collect();
-        ran("nsenter", &[&agent, &args[..]].concat());
+    /// What goes before the agent's command line.
+    fn wrapper(&self) -> Vec<String> {
+        let script = "cp -a /etc \"$0\" && mount --bind \"$0\" /etc && exec \"$@\"";
+        let etc = self.0.display().to_string();
+        ["unshare", "-m", "sh", "-c", script, &etc]
+            .map(str::to_owned)
+            .into()
     }
 
-    /// Whoever opens it waits.
+    /// Whoever opens /etc/passwd waits.
     fn hangs(&self) {
-        let [mount, bind, passwd] = ["mount", "--bind", "/etc/passwd"].map(Path::new);
-        self.inside(&[mount, bind, &self.pipe, passwd]);
+        let (passwd, kept) = (self.0.join("passwd"), self.0.join("kept"));
+        ran("mv", &[passwd.as_ref(), kept.as_ref()]);
+        nix::unistd::mkfifo(&passwd, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
     }
 
     /// It is a file again, and whoever waits is let go with nothing to read.
     fn answers(&self) {
-        // Whoever waits still holds it.
-        self.inside(&["umount", "-l", "/etc/passwd"].map(Path::new));
+        let (passwd, kept) = (self.0.join("passwd"), self.0.join("kept"));
         let mut open = OpenOptions::new();
         open.write(true).custom_flags(nix::libc::O_NONBLOCK);
         // That somebody does wait is what the test is about.
-        drop(open.open(&self.pipe).expect("nobody waits for the pipe"));
+        let pipe = open.open(&passwd).expect("nobody waits for the pipe");
+        ran("mv", &[kept.as_ref(), passwd.as_ref()]);
+        drop(pipe);
     }
 }
 
@@ -57,11 +54,11 @@ fn a_directory_of_users_that_hangs_holds_up_only_whom_nobody_knows_yet() {
     host = host.with_file("keys").with_home(&known, "keys", "");
     let (old, new) = (public_key(), public_key());
     host.write_file("keys", &format!("{old}\n"));
-    host.up_under(&["unshare".to_owned(), "-m".to_owned()]);
+    let etc = Etc::of(&host);
+    host.up_under(&etc.wrapper());
     known.wait_has(&old, true);
-    let passwd = Passwd::of(&host);
 
-    passwd.hangs();
+    etc.hangs();
     host = host.with_home(&unknown, "keys", "");
     host.configure();
     let named = host.wait_condition("write-failed");
@@ -88,13 +85,13 @@ fn a_directory_of_users_that_hangs_holds_up_only_whom_nobody_knows_yet() {
     wait_until("one more heartbeat", || shown()["last_seen"] != seen);
     assert!(host.condition("write-failed").is_some());
 
-    passwd.answers();
+    etc.answers();
     unknown.wait_has(&new, true);
     host.wait_cleared("write-failed");
     assert!(known.has(&new));
 
     // A question that hangs does not hold up the stop either.
-    passwd.hangs();
+    etc.hangs();
     host.write_file("keys", &format!("{old}\n"));
     known.wait_has(&old, true);
     assert!(host.stop().success());
