@@ -190,15 +190,15 @@ impl Stage {
         );
         let config = dir.join("agent.toml");
         write(&config, &text)?;
-        let socket = dir.join("log.sock");
+        std::fs::create_dir(dir.join("dev"))?;
+        let socket = dir.join("dev/log");
         let mut log = begin(program().into());
         log.arg("syslog-socket").arg("--config").arg(&config);
         let log = log.arg("--socket").arg(&socket);
         let log = Daemon::start(log, &dir.join("syslog.log"))?;
         wait("the log's socket", || socket.exists())?;
-        let script = OWN_LOG.replace("DIR", &dir.display().to_string());
         let mut sshd = Command::new("unshare");
-        sshd.args(["--mount", "sh", "-c", &script]);
+        sshd.args(["--mount", "sh", "-c", OWN_LOG]).arg(&dir);
         let sshd = Daemon::start(sshd.stdin(Stdio::null()), &dir.join("sshd.log"))?;
         wait("sshd", || {
             TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
@@ -303,24 +303,10 @@ impl Stage {
 const RUN: &str = "echo $$; exec sleep 1000";
 
 /// Gives sshd a /dev with a `log` of its own: everything else in it is the machine's.
-const OWN_LOG: &str = r#"
-set -e
-mkdir -p /run/sshd DIR/dev
-mount --make-rprivate /
-mount -t tmpfs -o mode=0755 tmpfs DIR/dev
-for name in null zero full random urandom tty; do
-    : > DIR/dev/$name
-    mount --bind /dev/$name DIR/dev/$name
-done
-mkdir DIR/dev/pts DIR/dev/shm
-mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts DIR/dev/pts
-ln -s pts/ptmx DIR/dev/ptmx
-ln -s /proc/self/fd DIR/dev/fd
-: > DIR/dev/log
-mount --bind DIR/log.sock DIR/dev/log
-mount --move DIR/dev /dev
-exec /usr/sbin/sshd -D -f DIR/sshd_config
-"#;
+const OWN_LOG: &str = concat!(
+    include_str!("../tests/it/support/with-dev.sh"),
+    "mkdir -p /run/sshd\nmount --rbind \"$0/dev\" /dev\nexec /usr/sbin/sshd -D -f \"$0/sshd_config\"\n"
+);
 
 fn keygen(path: &Path) -> Outcome<()> {
     let mut keygen = Command::new("ssh-keygen");

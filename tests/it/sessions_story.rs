@@ -4,142 +4,69 @@
 //! sshd has a `/dev/log` of its own in a mount namespace of its own: `sshkeyd syslog-socket`.
 
 use crate::support::host::Host;
-use crate::support::process::{Daemon, port, sshkeyd, wait_for, wait_until};
+use crate::support::logins::LoggedSshd;
+use crate::support::process::{Daemon, wait_for, wait_until};
 use crate::support::service::Service;
-use crate::support::sshd::{KeyPair, User, WorkDir, keygen, put};
-use sshkeyd::keys::PublicKey;
+use crate::support::sshd::{KeyPair, User};
 use sshkeyd::wire::{Instance, OrderOutcome, RolloutState, Session};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-
-/// Gives sshd a /dev with a `log` of its own; the rest is as the machine has it.
-const OWN_LOG: &str = r#"
-set -e
-mkdir -p /run/sshd DIR/dev
-mount --make-rprivate /
-mount -t tmpfs -o mode=0755 tmpfs DIR/dev
-for name in null zero full random urandom tty; do
-    : > DIR/dev/$name
-    mount --bind /dev/$name DIR/dev/$name
-done
-mkdir DIR/dev/pts DIR/dev/shm
-mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts DIR/dev/pts
-ln -s pts/ptmx DIR/dev/ptmx
-ln -s /proc/self/fd DIR/dev/fd
-: > DIR/dev/log
-mount --bind DIR/log.sock DIR/dev/log
-mount --move DIR/dev /dev
-exec /usr/sbin/sshd -D -f DIR/sshd_config
-"#;
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 /// A machine of the account: sshd, its log, the agent, two users.
 struct Machine {
     // Dropped in this order: who writes goes before what is written.
     host: Host,
-    _sshd: Daemon,
+    sshd: LoggedSshd,
     _log: Daemon,
     service: Service,
     instance: i64,
-    address: SocketAddr,
-    host_key: PublicKey,
     alice: User,
     bob: User,
-    dir: WorkDir,
 }
 
 impl Machine {
     fn start() -> Self {
-        let (service, dir) = (Service::start(), WorkDir::new());
+        let (service, sshd) = (Service::start(), LoggedSshd::start("StrictModes yes"));
         let (alice, bob) = (User::new(), User::new());
-        let at = dir.path().display().to_string();
-        let host_key = keygen(dir.path(), "host_key", "ed25519").public;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port()));
-        let config = format!(
-            "ListenAddress 127.0.0.1\nPort {}\nHostKey {at}/host_key\nPidFile none\nUsePAM no\n\
-             StrictModes yes\nUseDNS no\nPasswordAuthentication no\n\
-             KbdInteractiveAuthentication no\n",
-            address.port()
-        );
-        put(&dir.path().join("sshd_config"), &config, 0o600);
         let (host, instance) = Host::new()
-            .with_ssh_server(address, &host_key)
+            .with_ssh_server(sshd.address, &sshd.host_key)
             .of_new_instance(&service, "web");
         let mut host = host
             .with_target(&alice, "account", "")
             .with_target(&bob, "account", "")
             .with_sessions("auth-log = \"syslog-socket\"");
         host.configure();
-
-        let socket = dir.path().join("log.sock");
-        let mut log = sshkeyd();
-        log.arg("syslog-socket").arg("--config").arg(&host.config);
-        log.arg("--socket").arg(&socket);
-        let log = Daemon::start("syslog-socket", &mut log, dir.path());
-        wait_until("the log's socket", || socket.exists());
-        let mut sshd = Command::new("unshare");
-        sshd.args(["--mount", "sh", "-c", &OWN_LOG.replace("DIR", &at)]);
-        let mut sshd = Daemon::start("sshd", &mut sshd, dir.path());
-        wait_until("sshd to listen", || {
-            assert!(sshd.is_up(), "{}", sshd.log());
-            TcpStream::connect(address).is_ok()
-        });
+        let mut log = sshd.syslog_socket(&host.config);
+        let log = Daemon::start("syslog-socket", &mut log, sshd.dir());
+        wait_until("the log's socket", || sshd.dev_log().exists());
         host.up();
         host.wait_listed();
         Self {
             host,
-            _sshd: sshd,
+            sshd,
             _log: log,
             service,
             instance,
-            address,
-            host_key,
             alice,
             bob,
-            dir,
         }
     }
 
     fn pair(&self, name: &str) -> (KeyPair, i64) {
-        let pair = keygen(self.dir.path(), name, "ed25519");
+        let pair = self.sshd.pair(name);
         let id = self.service.save(&pair.public, name, &["--wait"]);
         (pair, id)
     }
 
-    /// ssh(1) with this key and nothing else.
-    fn ssh(&self, user: &User, key: &Path, more: &[&str]) -> Command {
-        let known_hosts = self.dir.path().join("known_hosts");
-        let known = format!("[127.0.0.1]:{} {}\n", self.address.port(), self.host_key);
-        put(&known_hosts, &known, 0o600);
-        let mut ssh = Command::new("ssh");
-        ssh.args([
-            "-F",
-            "none",
-            "-o",
-            "BatchMode=yes",
-            "-o",
-            "IdentitiesOnly=yes",
-        ])
-        .args(["-o", "IdentityAgent=none", "-o", "LogLevel=ERROR", "-o"])
-        .arg(format!("UserKnownHostsFile={}", known_hosts.display()))
-        .args(["-p", &self.address.port().to_string(), "-i"])
-        .arg(key)
-        .args(more.iter().filter(|arg| arg.starts_with('-')))
-        .arg(format!("{}@127.0.0.1", user.name))
-        .args(more.iter().filter(|arg| !arg.starts_with('-')));
-        ssh
-    }
-
     /// A session that answers, or with `-N` one that only stands.
     fn enter(&self, user: &User, key: &KeyPair, flags: &[&str]) -> Client {
-        let mut more = flags.to_vec();
+        let mut ssh = self.sshd.openssh("ssh", key);
+        ssh.args(flags).arg(format!("{}@127.0.0.1", user.name));
         if !flags.contains(&"-N") {
-            more.push("stty -echo 2>/dev/null; echo $$; exec cat");
+            ssh.arg("stty -echo 2>/dev/null; echo $$; exec cat");
         }
-        let mut child = self
-            .ssh(user, &key.private, &more)
+        let mut child = ssh
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -269,7 +196,9 @@ fn deleting_a_key_with_its_sessions_ends_each_kind_of_them_and_no_other() {
         assert!(client.answers(), "a session by another key");
     }
     let refused = machine
-        .ssh(alice, &lost.private, &["true"])
+        .sshd
+        .openssh("ssh", &lost)
+        .args([&format!("{}@127.0.0.1", alice.name), "true"])
         .output()
         .unwrap();
     assert_eq!(refused.status.code(), Some(255), "{refused:?}");

@@ -6,7 +6,7 @@
 use crate::support::host::Host;
 use crate::support::openssh10;
 use crate::support::process::{sshkeyd, wait_until};
-use crate::support::sshd::{KeyPair, User, WorkDir, keygen, put};
+use crate::support::sshd::{KeyPair, User, WorkDir, keygen, openssh, put};
 use sshkeyd::keys::PublicKey;
 use std::fs::{self, DirBuilder, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -14,18 +14,8 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// Makes a /dev in the directory `$0`.
-const WITH_DEV: &str = r#"
-set -e
-for name in null zero full random urandom tty; do
-    : > "$0/dev/$name"
-    mount --bind "/dev/$name" "$0/dev/$name"
-done
-mkdir -p "$0/dev/pts" "$0/dev/shm"
-mount --rbind /dev/pts "$0/dev/pts"
-ln -sf pts/ptmx "$0/dev/ptmx"
-ln -sf /proc/self/fd "$0/dev/fd"
-"#;
+/// Makes a /dev in the directory `$0`; the benches have the same.
+const WITH_DEV: &str = include_str!("with-dev.sh");
 
 /// Makes it this process's, and goes on as sshd with the configuration `$1`.
 const AS_SSHD: &str = r#"
@@ -39,7 +29,7 @@ pub(crate) struct LoggedSshd {
     child: Child,
     pub(crate) address: SocketAddr,
     pub(crate) config: PathBuf,
-    host_key: PublicKey,
+    pub(crate) host_key: PublicKey,
     dir: WorkDir,
 }
 
@@ -146,64 +136,40 @@ impl LoggedSshd {
 
     /// A client of OpenSSH with this key; `args` go before the host, `command` after it.
     pub(crate) fn client(&self, user: &str, key: &KeyPair, args: &[&str], command: &str) -> Client {
-        self.start_client("ssh", &["-p"], user, key, args, command)
+        self.start_client("ssh", user, key, args, command)
     }
 
     /// sftp(1), waiting for what it is to do.
     pub(crate) fn sftp(&self, user: &str, key: &KeyPair) -> Client {
-        self.start_client("sftp", &["-P"], user, key, &["-b", "-"], "")
+        self.start_client("sftp", user, key, &["-b", "-"], "")
+    }
+
+    /// A client of OpenSSH with this key and nothing else; user and host are still to come.
+    pub(crate) fn openssh(&self, program: &str, key: &KeyPair) -> Command {
+        let host = (self.address, &self.host_key, self.dir.path());
+        openssh(program, host, &key.private)
     }
 
     fn start_client(
         &self,
         program: &str,
-        port: &[&str],
         user: &str,
         key: &KeyPair,
         args: &[&str],
         words: &str,
     ) -> Client {
-        let known_hosts = self.dir.path().join("known_hosts");
-        let port_of = self.address.port();
-        if !known_hosts.exists() {
-            let line = format!("[127.0.0.1]:{port_of} {}\n", self.host_key);
-            put(&known_hosts, &line, 0o600);
-        }
         static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let output = self.dir.path().join(format!("client-{number}"));
         let file = File::options().write(true).create_new(true).open(&output);
         let file = file.unwrap();
-        let mut command = Command::new(program);
-        command
-            .args([
-                "-F",
-                "none",
-                "-o",
-                "BatchMode=yes",
-                "-o",
-                "IdentitiesOnly=yes",
-            ])
-            .args([
-                "-o",
-                "IdentityAgent=none",
-                "-o",
-                "StrictHostKeyChecking=yes",
-            ])
-            .args(["-o", "ExitOnForwardFailure=yes", "-o", "LogLevel=ERROR"])
-            .arg("-o")
-            .arg(format!("UserKnownHostsFile={}", known_hosts.display()))
-            .arg("-i")
-            .arg(&key.private)
-            .args(port)
-            .arg(port_of.to_string())
-            .args(args)
-            .arg(format!("{user}@127.0.0.1"));
+        let mut command = self.openssh(program, key);
+        command.args(["-o", "ExitOnForwardFailure=yes"]);
+        command.args(args).arg(format!("{user}@127.0.0.1"));
         if !words.is_empty() {
             command.arg(words);
         }
         let child = command
-            .env_remove("SSH_AUTH_SOCK")
             .stdin(Stdio::piped())
             .stdout(file.try_clone().unwrap())
             .stderr(file)

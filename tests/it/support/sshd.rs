@@ -6,6 +6,7 @@
 
 use sshkeyd::keys::PublicKey;
 use sshkeyd::sinks::proof;
+use sshkeyd::sinks::sshd::Settings;
 use sshkeyd::sys::users;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, BufRead as _, BufReader, Write as _};
@@ -141,7 +142,9 @@ impl Sshd {
             .arg("-f")
             .arg(&self.config)
             .args(["-C", &format!("user={user},host=localhost,addr=127.0.0.1")]));
-        let config = proof::EffectiveConfig::parse(std::str::from_utf8(&said.stdout).unwrap());
+        let config = proof::EffectiveConfig::of(&Settings::parse(
+            std::str::from_utf8(&said.stdout).unwrap(),
+        ));
         let read = |path: PathBuf| {
             let text = fs::read_to_string(path).unwrap();
             PublicKey::parse_text(&text).unwrap().0
@@ -161,38 +164,11 @@ impl Sshd {
 
     /// The same, as a user who was there before.
     pub(crate) fn login_as(&self, user: &str, private_key: &Path) -> Output {
-        let known_hosts = self.dir.path().join("known_hosts");
-        put(
-            &known_hosts,
-            &format!("[127.0.0.1]:{} {}\n", self.address.port(), self.host_key),
-            0o600,
-        );
-        Command::new("/usr/bin/ssh")
-            .args([
-                "-F",
-                "none",
-                "-o",
-                "BatchMode=yes",
-                "-o",
-                "IdentitiesOnly=yes",
-            ])
-            .args([
-                "-o",
-                "IdentityAgent=none",
-                "-o",
-                "StrictHostKeyChecking=yes",
-            ])
-            .args(["-o", "ConnectTimeout=20", "-o", "LogLevel=ERROR"])
-            .arg("-o")
-            .arg(format!("UserKnownHostsFile={}", known_hosts.display()))
-            .arg("-i")
-            .arg(private_key)
-            .args(["-p", &self.address.port().to_string()])
-            .arg(format!("{user}@127.0.0.1"))
-            .arg("true")
-            .stdin(Stdio::null())
-            .output()
-            .unwrap()
+        let host = (self.address, &self.host_key, self.dir.path());
+        let mut ssh = openssh("ssh", host, private_key);
+        ssh.args(["-o", "ConnectTimeout=20"]);
+        ssh.arg(format!("{user}@127.0.0.1")).arg("true");
+        ssh.stdin(Stdio::null()).output().unwrap()
     }
 
     /// Whether [`Self::login`] gets in.
@@ -212,6 +188,37 @@ impl Drop for Sshd {
         let _ = child.kill();
         let _ = child.wait();
     }
+}
+
+/// ssh(1), or sftp(1), with this private key and nothing else, who asks nobody and knows just this
+/// host: its address, its key, and a directory to note that in. User and host are still to come.
+pub(crate) fn openssh(
+    program: &str,
+    (address, host_key, dir): (SocketAddr, &PublicKey, &Path),
+    private_key: &Path,
+) -> Command {
+    let known_hosts = dir.join("known_hosts");
+    let port = address.port();
+    put(
+        &known_hosts,
+        &format!("[127.0.0.1]:{port} {host_key}\n"),
+        0o600,
+    );
+    let mut command = Command::new(program);
+    command.args(["-F", "none", "-i"]).arg(private_key);
+    for option in [
+        "BatchMode=yes",
+        "IdentitiesOnly=yes",
+        "IdentityAgent=none",
+        "StrictHostKeyChecking=yes",
+        "LogLevel=ERROR",
+        &format!("UserKnownHostsFile={}", known_hosts.display()),
+        &format!("Port={port}"),
+    ] {
+        command.args(["-o", option]);
+    }
+    command.env_remove("SSH_AUTH_SOCK");
+    command
 }
 
 /// A local user, made for one test; removed when dropped, home and all.
