@@ -452,9 +452,8 @@ fn a_cloned_image_keeps_its_keys_and_says_what_it_is() {
     let (service, home, key) = (Service::start(), Home::new(), public_key());
     let mut host = Host::new()
         .of_account(&service)
-        .with_home(&home, "account", "");
-    host.up();
-    host.wait_listed();
+        .with_home(&home, "account", "")
+        .up_listed();
     service.save(&key, "laptop", &[]);
     home.wait_has(&key, true);
     host.stop();

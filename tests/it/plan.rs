@@ -53,11 +53,10 @@ fn unmanaged(keys: &[&PublicKey], before: &str, more: &str) -> (Host, Home) {
 #[test]
 fn with_nothing_to_do_it_says_so_and_names_every_key() {
     let (service, home, key) = (Service::start(), Home::new(), public_key());
-    let mut host = Host::new()
+    let host = Host::new()
         .of_account(&service)
-        .with_home(&home, "account", "");
-    host.up();
-    host.wait_listed();
+        .with_home(&home, "account", "")
+        .up_listed();
     let id = service.save(&key, "laptop", &["--wait"]);
     let plan = plan(&host);
     assert!(!plan.changes() && !plan.unmanaged, "{plan:?}");
@@ -147,11 +146,10 @@ fn what_is_held_says_why() {
 #[test]
 fn an_expired_key_goes_with_the_time_of_its_end() {
     let (service, home, key) = (Service::start(), Home::new(), public_key());
-    let mut host = Host::new()
+    let host = Host::new()
         .of_account(&service)
-        .with_home(&home, "account", "");
-    host.up();
-    host.wait_listed();
+        .with_home(&home, "account", "")
+        .up_listed();
     service.save(&key, "short", &["--expires", "3s", "--wait"]);
     let block = read(&home.authorized_keys());
     host.run(&["unmanage"]).done();

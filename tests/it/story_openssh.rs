@@ -145,12 +145,11 @@ fn a_deleted_key_in_somebody_elses_line_is_told_until_the_line_is_gone() {
     let [key, other] = ["key", "other"].map(|name| pair(&sshd, name));
     let foreign = format!("{} other\n{} copied by hand\n", other.public, key.public);
     user.authorize(&foreign);
-    let mut host = Host::new()
+    let host = Host::new()
         .with_sshd(&sshd)
         .of_account(&service)
-        .with_target(&user, "account", "");
-    host.up();
-    host.wait_listed();
+        .with_target(&user, "account", "")
+        .up_listed();
     let id = service.save(&key.public, "key", &["--wait"]);
     service.delete(id);
     let condition = host.wait_condition("still-accepted");
@@ -180,12 +179,11 @@ fn a_deleted_key_in_somebody_elses_line_is_told_until_the_line_is_gone() {
 fn a_key_with_an_end_logs_in_until_then_and_leaves_the_file() {
     let (sshd, service, user) = (Sshd::start(""), Service::start(), User::new());
     let key = pair(&sshd, "key");
-    let mut host = Host::new()
+    let host = Host::new()
         .with_sshd(&sshd)
         .of_account(&service)
-        .with_target(&user, "account", "");
-    host.up();
-    host.wait_listed();
+        .with_target(&user, "account", "")
+        .up_listed();
     service.save(&key.public, "key", &["--expires", "6s", "--wait"]);
     assert!(sshd.lets_in(&user, &key.private), "{}", sshd.log());
     let text = read(&user.authorized_keys());
@@ -208,9 +206,8 @@ fn a_key_with_an_end_dies_with_the_agent_stopped() {
     let mut host = Host::new()
         .with_sshd(&sshd)
         .of_account(&service)
-        .with_target(&user, "account", "");
-    host.up();
-    host.wait_listed();
+        .with_target(&user, "account", "")
+        .up_listed();
     service.save(&key.public, "key", &["--expires", "5s", "--wait"]);
     host.kill();
     assert!(sshd.lets_in(&user, &key.private), "{}", sshd.log());

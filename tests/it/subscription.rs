@@ -11,11 +11,10 @@ use std::time::Duration;
 /// A service, and an agent that holds a query.
 fn subscribed() -> (Service, Home, Host) {
     let (service, home) = (Service::start(), Home::new());
-    let mut host = Host::new()
+    let host = Host::new()
         .of_account(&service)
-        .with_home(&home, "account", "");
-    host.up();
-    host.wait_listed();
+        .with_home(&home, "account", "")
+        .up_listed();
     (service, home, host)
 }
 
@@ -183,11 +182,10 @@ fn a_clean_stop_is_seen_at_once_and_a_running_agent_is_live() {
 #[test]
 fn the_whole_way_works_over_tls_with_a_ca_of_ones_own() {
     let (service, home, key) = (Service::start_with_tls(), Home::new(), public_key());
-    let mut host = Host::new()
+    let _host = Host::new()
         .of_account(&service)
-        .with_home(&home, "account", "");
-    host.up();
-    host.wait_listed();
+        .with_home(&home, "account", "")
+        .up_listed();
     let id = service.save(&key, "laptop", &["--wait"]);
     assert!(home.has(&key));
     service.delete(id);

@@ -169,18 +169,22 @@ mod tests {
     use crate::wire::OrderOutcome;
     use std::time::Duration;
 
-    #[test]
-    fn an_order_is_known_from_before_its_first_signal_and_told_until_it_is_heard() {
-        let dir = tempfile::tempdir().unwrap();
-        let load = || Book::load(dir.path()).unwrap();
-        let id = |n| ("account".to_owned(), n);
-        let wanted = Wanted {
+    fn wanted() -> Wanted {
+        Wanted {
             key: None,
             serial: Some(7),
             key_id: None,
             user: None,
             before: Duration::from_secs(5),
-        };
+        }
+    }
+
+    #[test]
+    fn an_order_is_known_from_before_its_first_signal_and_told_until_it_is_heard() {
+        let dir = tempfile::tempdir().unwrap();
+        let load = || Book::load(dir.path()).unwrap();
+        let id = |n| ("account".to_owned(), n);
+        let wanted = wanted();
         let mut book = load();
         assert!(!book.has(&id(1)));
         book.begin(id(1), wanted.clone()).unwrap();
@@ -205,13 +209,7 @@ mod tests {
     fn what_nobody_ordered_is_kept_until_it_is_done_and_crowds_no_order_out() {
         let dir = tempfile::tempdir().unwrap();
         let load = || Book::load(dir.path()).unwrap();
-        let wanted = Wanted {
-            key: None,
-            serial: Some(7),
-            key_id: None,
-            user: None,
-            before: Duration::from_secs(5),
-        };
+        let wanted = wanted();
         let order = ("account".to_owned(), 1);
         let mut book = load();
         book.begin(order.clone(), wanted.clone()).unwrap();
@@ -235,14 +233,7 @@ mod tests {
             path: dir.path().join("file/orders.json"),
             entries: Vec::new(),
         };
-        let wanted = Wanted {
-            key: None,
-            serial: None,
-            key_id: None,
-            user: None,
-            before: Duration::ZERO,
-        };
-        assert!(book.begin(("a".to_owned(), 1), wanted).is_err());
+        assert!(book.begin(("a".to_owned(), 1), wanted()).is_err());
         assert!(!book.has(&("a".to_owned(), 1)));
     }
 }

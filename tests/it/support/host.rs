@@ -279,6 +279,13 @@ impl Host {
         self.up_under(&[])
     }
 
+    /// Starts the agent and waits for the account's first list.
+    pub(crate) fn up_listed(mut self) -> Self {
+        self.up();
+        self.wait_listed();
+        self
+    }
+
     /// The same, with another command line before the agent's.
     pub(crate) fn up_under(&mut self, wrapper: &[String]) -> &mut Self {
         self.up_as(sshkeyd_under(wrapper, &self.program))
