@@ -86,7 +86,7 @@ pub fn encode_index(uid: u32, lines: &[IndexLine]) -> Result<Vec<u8>, IndexError
     let mut content = Sha256::new();
     content.update(uid.to_be_bytes());
     for line in &lines {
-        content.update(line.fingerprint.0);
+        content.update(line.fingerprint.digest());
         content.update(end_of(line).to_be_bytes());
         content.update((line.line.len() as u64).to_be_bytes());
         content.update(&line.line);
@@ -101,7 +101,7 @@ pub fn encode_index(uid: u32, lines: &[IndexLine]) -> Result<Vec<u8>, IndexError
     let mut offset = HEADER + RECORD * lines.len();
     for line in &lines {
         let length = line.line.len() + 1;
-        let mut record = line.fingerprint.0.to_vec();
+        let mut record = line.fingerprint.digest().to_vec();
         record.extend(end_of(line).to_be_bytes());
         for number in [offset, length] {
             // Below MAX_INDEX, which is below 4 GiB.
@@ -223,7 +223,7 @@ impl<R: FnMut(u64, &mut [u8]) -> bool> Reader<R> {
             return Err(IndexError::Damaged);
         }
         let mut fields = Fields(summed);
-        let fingerprint = Fingerprint(fields.take()?);
+        let fingerprint = Fingerprint::from_digest(fields.take()?);
         let ends = match i64::from_be_bytes(fields.take()?) {
             NO_END => None,
             end => Some(Timestamp::from_second(end).map_err(|_| IndexError::Damaged)?),

@@ -6,6 +6,7 @@
 //! text from outside is never pasted.
 
 mod file;
+mod fingerprint;
 mod index;
 mod line;
 mod list;
@@ -14,11 +15,10 @@ mod public_key;
 mod set;
 
 pub use file::{AuthorizedKeys, BEGIN, Block, END, FileLine, LineKind};
+pub use fingerprint::{Fingerprint, FingerprintError};
 pub use index::{IndexError, IndexLine, MAX_INDEX, decode_index, encode_index, find_in_index};
 pub use line::{Entry, Line, LineFault, read_line};
 pub use list::{KeyList, ListedKey, MAX_KEYS, Rejected};
 pub use options::{EXPIRY_SINCE, EXPIRY_TIME, Options, OptionsError, SshdVersion};
-pub use public_key::{
-    Fingerprint, FingerprintError, KeyError, MIN_RSA_BITS, PublicKey, RawKey, printable,
-};
+pub use public_key::{KeyError, MIN_RSA_BITS, PublicKey, RawKey, printable};
 pub use set::KeySet;

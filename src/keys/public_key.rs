@@ -1,12 +1,10 @@
-//! A public key as bytes: its key type, its blob, its fingerprint, and which ones we would write.
+//! A public key as bytes: its key type, its blob, and which ones we would write.
 
+use super::fingerprint::Fingerprint;
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
-use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
+use base64::engine::general_purpose::STANDARD;
 use std::borrow::Cow;
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 /// RSA keys below this are refused: sshd's own default is `RequiredRSASize 1024`, and 2048 is what
@@ -15,74 +13,6 @@ pub const MIN_RSA_BITS: usize = 2048;
 
 /// Longest key text that is looked at: a 16,384-bit RSA key with a generous comment.
 const MAX_TEXT: usize = 16 * 1024;
-
-/// `SHA256:` and unpadded base64 of the digest of a public key blob, as `ssh-keygen -l` prints it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub struct Fingerprint(pub(super) [u8; 32]);
-
-/// Text that is no SHA-256 fingerprint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a fingerprint is SHA256: and 43 characters of base64")]
-pub struct FingerprintError;
-
-impl Fingerprint {
-    /// The fingerprint of a public key blob.
-    #[must_use]
-    pub fn of(blob: &[u8]) -> Self {
-        Self(Sha256::digest(blob).into())
-    }
-
-    /// The one with this digest.
-    #[must_use]
-    pub fn from_digest(digest: [u8; 32]) -> Self {
-        Self(digest)
-    }
-
-    /// The digest itself.
-    #[must_use]
-    pub fn digest(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SHA256:{}", STANDARD_NO_PAD.encode(self.0))
-    }
-}
-
-impl fmt::Debug for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for Fingerprint {
-    type Err = FingerprintError;
-
-    fn from_str(text: &str) -> Result<Self, FingerprintError> {
-        let digest = text.strip_prefix("SHA256:").ok_or(FingerprintError)?;
-        let bytes = STANDARD_NO_PAD
-            .decode(digest)
-            .map_err(|_| FingerprintError)?;
-        Ok(Self(bytes.try_into().map_err(|_| FingerprintError)?))
-    }
-}
-
-impl TryFrom<String> for Fingerprint {
-    type Error = FingerprintError;
-
-    fn try_from(text: String) -> Result<Self, FingerprintError> {
-        text.parse()
-    }
-}
-
-impl From<Fingerprint> for String {
-    fn from(fingerprint: Fingerprint) -> Self {
-        fingerprint.to_string()
-    }
-}
 
 /// Any key that sshd would find in a line: a type word and a blob that names the same type.
 ///

@@ -1,5 +1,6 @@
 //! Keys as people give them: what comes back as it was, and the name of each mistake.
 
+use super::super::FingerprintError;
 use super::*;
 
 const ED: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g";

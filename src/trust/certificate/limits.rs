@@ -2,7 +2,6 @@
 
 use crate::keys::{EXPIRY_TIME, Options};
 use ipnet::IpNet;
-use std::net::IpAddr;
 
 /// Extensions that ssh-keygen(1) gives a user's certificate, each with what switches it off and on
 /// in a line (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
@@ -90,7 +89,9 @@ impl Limits {
 
 /// An address or a network as `source-address` has it: no names, no wildcards, no negation.
 fn network(text: &str) -> Option<String> {
-    let address = text.parse::<IpAddr>().map(|address| address.to_string());
+    let whole = if text.contains(':') { 128 } else { 32 };
+    let address = format!("{text}/{whole}").parse::<IpNet>();
+    let address = address.map(|network| network.addr().to_string());
     let network = || {
         text.parse::<IpNet>()
             .map(|network| network.trunc().to_string())
