@@ -1,5 +1,5 @@
 //! The host: directories and files by handle, users, clock, lock, signals, systemd, file events,
-//! other programs, processes, the control socket.
+//! other programs, processes, the control socket, the terminal.
 //!
 //! The one place for nix, rustix, signal-hook and notify, and the lowest one for tokio. Knows
 //! nothing of keys, sources or targets, and decides nothing.
@@ -7,6 +7,7 @@
 pub mod atomic_file;
 pub mod clock;
 pub mod command;
+pub mod database_file;
 pub mod datagrams;
 pub mod dir;
 pub mod follow;
@@ -15,6 +16,7 @@ pub mod journal;
 pub mod listener;
 pub mod lock;
 pub mod memory_file;
+pub mod os;
 pub mod own_dir;
 pub mod plain_file;
 pub mod private_file;
@@ -25,5 +27,6 @@ pub mod signals;
 pub mod socket;
 pub mod systemd;
 pub mod tail;
+pub mod terminal;
 pub mod users;
 pub mod watch;
