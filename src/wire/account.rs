@@ -7,6 +7,7 @@ use std::fmt;
 
 /// `POST /v1/login`. From a browser, with `X-Sshkeyd: 1`, the session comes as a cookie.
 #[derive(Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct LoginRequest {
     /// Whose account.
     pub email: String,
@@ -31,6 +32,7 @@ impl fmt::Debug for LoginRequest {
 
 /// A device, in its own words.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct LoginDevice {
     /// What it calls itself.
     #[serde(default)]
@@ -42,6 +44,7 @@ pub struct LoginDevice {
 
 /// The answer.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct LoginAnswer {
     /// `skd_ses_…`; a browser has it as a cookie, and none here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,6 +64,7 @@ impl fmt::Debug for LoginAnswer {
 
 /// `POST /v1/sign-up`, where it is allowed.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct SignUpRequest {
     /// Whose account it is to be.
     pub email: String,
@@ -76,6 +80,7 @@ impl fmt::Debug for SignUpRequest {
 
 /// `GET /v1/account`: whose key this is, and what it may do. Any token may ask.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct Account {
     /// The account's id.
     pub account: i64,
@@ -91,6 +96,7 @@ pub struct Account {
 
 /// The token that asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct AccountKey {
     /// `api-key`, `browser`, `cli`.
     pub kind: String,
@@ -104,6 +110,7 @@ pub struct AccountKey {
 
 /// `POST /v1/account/password`: ends all other sessions.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct PasswordChange {
     /// The password now.
     pub password: String,
@@ -116,6 +123,7 @@ pub struct PasswordChange {
 
 /// A person's password in the same request: to see an API key again, to change the second factor.
 #[derive(Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct PasswordGiven {
     /// The password.
     pub password: String,
@@ -138,6 +146,7 @@ impl fmt::Debug for PasswordChange {
 
 /// `GET /v1/account/totp`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct TotpStatus {
     /// It is asked for at login.
     pub enabled: bool,
@@ -149,6 +158,7 @@ pub struct TotpStatus {
 
 /// `POST /v1/account/totp` with the password: begins, and is in force once a code is confirmed.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct TotpBegun {
     /// Base32.
     pub secret: String,
@@ -164,6 +174,7 @@ impl fmt::Debug for TotpBegun {
 
 /// `POST /v1/account/totp/confirm`.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct TotpConfirm {
     /// Six digits.
     pub code: String,
@@ -177,6 +188,7 @@ impl fmt::Debug for TotpConfirm {
 
 /// The answer: shown once.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct TotpConfirmed {
     /// Each is good once, in the place of a code.
     pub backup_codes: Vec<String>,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// One session key, without the key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct AccountSession {
     /// Its id.
     pub id: i64,
@@ -27,6 +28,7 @@ pub struct AccountSession {
 
 /// A device: name and system in its own words.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct SessionDevice {
     /// What it calls itself.
     pub name: String,

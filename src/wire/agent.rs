@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// `POST /v1/agent/enroll`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct EnrollRequest {
     /// The token without the pinned fingerprint: `skd_enr_…`.
     pub token: String,
@@ -19,6 +20,7 @@ pub struct EnrollRequest {
 
 /// The answer to an enrolment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct EnrollAnswer {
     /// Which instance of the account this agent is.
     pub instance: i64,
@@ -34,6 +36,7 @@ pub struct EnrollAnswer {
 
 /// `GET /v1/agent/nonce`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct NonceAnswer {
     /// Opaque; good for 60 seconds, once per instance.
     pub nonce: String,
@@ -43,6 +46,7 @@ pub struct NonceAnswer {
 
 /// `POST /v1/agent/renew`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct RenewRequest {
     /// Which instance asks.
     pub instance: i64,
@@ -61,6 +65,7 @@ pub struct RenewRequest {
 
 /// The answer to a renewal.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct RenewAnswer {
     /// The new session key; the old one lives until this one is first used.
     pub session_key: String,

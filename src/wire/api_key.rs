@@ -8,6 +8,7 @@ use std::fmt;
 
 /// `POST /v1/api-keys`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct NewApiKey {
     /// What its owner calls it.
     pub name: String,
@@ -24,6 +25,7 @@ pub struct NewApiKey {
 
 /// `PATCH /v1/api-keys/{id}`: what is not named stays.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct EditApiKey {
     /// Another name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,11 +42,13 @@ pub struct EditApiKey {
         with = "double_option",
         skip_serializing_if = "Option::is_none"
     )]
+    #[cfg_attr(feature = "service", schemars(with = "Option<Timestamp>"))]
     pub expires_at: Option<Option<Timestamp>>,
 }
 
 /// One API key, without the key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct ApiKey {
     /// Its id.
     pub id: i64,
@@ -72,6 +76,7 @@ pub struct ApiKey {
 
 /// What create, reset and reveal answer, and nothing else: the key itself.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct ApiKeySecret {
     /// `skd_api_…`.
     pub key: String,

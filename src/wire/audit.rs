@@ -6,6 +6,7 @@ use serde_json::Value;
 
 /// One act: who did what from where with which key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct AuditItem {
     /// Its id; later acts have higher ones.
     pub id: i64,
@@ -30,6 +31,7 @@ pub struct AuditItem {
 
 /// With which key someone acted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct AuditBy {
     /// `session`, `api-key`, `agent`, `server`, `nobody`.
     pub kind: String,
@@ -42,6 +44,7 @@ pub struct AuditBy {
 
 /// What `GET /v1/events` sends as data: something of this kind has changed, read it anew.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct Event {
     /// `ssh-keys`, `api-keys`, `sessions`, `instances`, `audit`, `account`.
     pub kind: String,

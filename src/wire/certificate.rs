@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// `POST /v1/certificates/user`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct NewUserCertificate {
     /// A key of the account, or a fresh one.
     pub public_key: String,
@@ -16,6 +17,7 @@ pub struct NewUserCertificate {
 
 /// The answer: 201.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct UserCertificate {
     /// `ssh-ed25519-cert-v01@openssh.com AAAA…`.
     pub certificate: String,
@@ -33,6 +35,7 @@ pub struct UserCertificate {
 
 /// `POST /v1/certificates/revoke`: exactly one of them. 204.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct RevokeCertificates {
     /// The certificate with this serial,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,6 +50,7 @@ pub struct RevokeCertificates {
 
 /// `GET /v1/ca`: public key lines, the one that signs first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct Cas {
     /// CAs of users: for TrustedUserCAKeys.
     pub user_ca: Vec<String>,
@@ -56,6 +60,7 @@ pub struct Cas {
 
 /// The revocation list of a snapshot: the file itself stands at `/v1/agent/krl/SHA256`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct KrlRef {
     /// Its number; a later list has a higher one.
     pub version: u64,
@@ -70,6 +75,7 @@ pub struct KrlRef {
 
 /// `POST /v1/agent/host-certificates`: the host keys that sshd serves.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct HostCertificatesRequest {
     /// The agent's run id.
     pub run: String,
@@ -79,6 +85,7 @@ pub struct HostCertificatesRequest {
 
 /// The answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct HostCertificatesAnswer {
     /// One for each key that has the owner's word.
     pub certificates: Vec<HostCertificate>,
@@ -89,6 +96,7 @@ pub struct HostCertificatesAnswer {
 
 /// A host's certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct HostCertificate {
     /// `SHA256:…` of the host key.
     pub key: String,
@@ -102,6 +110,7 @@ pub struct HostCertificate {
 
 /// Which certificates an instance trusts and shows: part of its status.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct CertificatesStatus {
     /// Fingerprints of the user CAs that sshd trusts.
     #[serde(default)]
@@ -116,6 +125,7 @@ pub struct CertificatesStatus {
 
 /// One host certificate of a status.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct HostCertificateStatus {
     /// `SHA256:…` of the host key.
     pub key: String,

@@ -7,6 +7,7 @@ pub const HANDOVER_NAMESPACE: &str = "signers@sshkeyd";
 
 /// One hand-over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct Handover {
     /// Base64 of the JSON of a [`HandoverPayload`].
     pub payload: String,
@@ -16,6 +17,7 @@ pub struct Handover {
 
 /// What it says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct HandoverPayload {
     /// 1.
     pub v: u32,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// `POST /v1/instances`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct NewInstance {
     /// What the owner calls it.
     pub label: String,
@@ -13,6 +14,7 @@ pub struct NewInstance {
 
 /// `PATCH /v1/instances/{id}`: what is not named stays.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct EditInstance {
     /// Another label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -21,6 +23,7 @@ pub struct EditInstance {
 
 /// The answer: 201.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct NewInstanceAnswer {
     /// The instance's id.
     pub id: i64,
@@ -34,6 +37,7 @@ pub struct NewInstanceAnswer {
 
 /// How lately an instance has been heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum InstanceState {
     /// A held query, or a heartbeat within two intervals.
@@ -48,8 +52,34 @@ pub enum InstanceState {
     Removing,
 }
 
+/// A copy of an instance (protocol.md section 1): two machines with one identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
+pub struct CloneSeen {
+    /// When it was last refused.
+    pub at: Timestamp,
+    /// From which address, where that is known.
+    pub from: Option<String>,
+}
+
+/// `PUT` and `DELETE /v1/instances/{id}/ssh-keys/{key}`: how it is from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
+pub struct Attachment {
+    /// The instance's id.
+    pub instance: i64,
+    /// The key's id.
+    pub key: i64,
+    /// Whether the key is on the instance, whatever its scope.
+    pub attached: bool,
+    /// The key is saved and on no instance: its scope is `some`, and this was its last.
+    #[serde(default)]
+    pub nowhere: bool,
+}
+
 /// One instance of a listing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct Instance {
     /// The instance's id.
     pub id: i64,
@@ -67,6 +97,9 @@ pub struct Instance {
     /// The machine, in its own words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<Device>,
+    /// A copy of this instance spoke for it and was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clone: Option<CloneSeen>,
     /// Keys that are there whatever their scope, by id.
     #[serde(default)]
     pub attached: Vec<i64>,

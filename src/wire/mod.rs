@@ -39,7 +39,9 @@ pub use certificate::{
 pub use doctor::{Doctor, DoctorFinding, DoctorReport, Level};
 pub use handover::{HANDOVER_NAMESPACE, Handover, HandoverPayload};
 pub use heartbeat::{HeartbeatAnswer, HeartbeatRequest};
-pub use instance::{EditInstance, Instance, InstanceState, NewInstance, NewInstanceAnswer};
+pub use instance::{
+    Attachment, CloneSeen, EditInstance, Instance, InstanceState, NewInstance, NewInstanceAnswer,
+};
 pub use plan::{Plan, PlanAction, PlanSource, PlannedKey, TargetPlan};
 pub use problem::Problem;
 pub use rollout::{
@@ -57,6 +59,7 @@ use serde::{Deserialize, Serialize};
 
 /// A page of a listing: `{"items": […], "next": null}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct Page<T> {
     /// The rows.
     pub items: Vec<T>,

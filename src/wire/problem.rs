@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// `application/problem+json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct Problem {
     /// `about:blank`: the code below tells the kinds apart.
     #[serde(rename = "type", default = "about_blank")]
@@ -18,6 +19,9 @@ pub struct Problem {
     /// What is wrong and what to do, for people.
     #[serde(default)]
     pub detail: String,
+    /// The id of what stands in the way, where it is the account's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<i64>,
     /// The request this answers, to find it in the service's log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,

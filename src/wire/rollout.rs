@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Where a key stands on one instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum RolloutState {
     /// Saved, or deleted; the instance has not reported it yet.
@@ -20,6 +21,7 @@ pub enum RolloutState {
 
 /// One instance of a rollout.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct RolloutInstance {
     /// The instance's id.
     pub instance: i64,
@@ -42,6 +44,7 @@ pub struct RolloutInstance {
 
 /// What became of a deleted key's sessions on one instance: the tenant's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct RolloutEnd {
     /// What became of the order.
     pub outcome: OrderOutcome,
@@ -56,6 +59,7 @@ pub struct RolloutEnd {
 
 /// The order that a key's deletion gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct RolloutOrder {
     /// Its id.
     pub id: i64,
@@ -69,6 +73,7 @@ pub struct RolloutOrder {
 
 /// The numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct RolloutCounts {
     /// Instances that should hold the key.
     pub total: u64,
@@ -88,6 +93,7 @@ pub struct RolloutCounts {
 
 /// The answer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct Rollout {
     /// The key's id.
     pub id: i64,

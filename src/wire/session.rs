@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// One live SSH session, as sshd's own log binds it to a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct Session {
     /// Another one for every other session of this boot: process and its start time.
     pub id: String,
@@ -31,6 +32,7 @@ pub struct Session {
 
 /// What sshd's log says of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct SessionCertificate {
     /// Its key ID.
     pub key_id: String,
@@ -42,6 +44,7 @@ pub struct SessionCertificate {
 
 /// The machine, in its own words.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct Device {
     /// What the host calls itself.
     pub hostname: String,
@@ -59,6 +62,7 @@ pub struct Device {
 
 /// An order of a snapshot: end the sessions of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct EndSessions {
     /// Done once per id and instance.
     pub id: i64,
@@ -79,6 +83,7 @@ pub struct EndSessions {
 
 /// What became of an order on one instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum OrderOutcome {
     /// All of its sessions that were there ended.
@@ -93,6 +98,7 @@ pub enum OrderOutcome {
 
 /// The result of one order, in a heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct OrderResult {
     /// The order's id.
     pub id: i64,

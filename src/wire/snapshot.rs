@@ -10,6 +10,7 @@ pub const NAMESPACE: &str = "snapshot@sshkeyd";
 
 /// What travels: the payload's bytes as they were signed, and the signatures over just these bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct SignedSnapshot {
     /// Base64 (standard, padded) of the JSON of a [`Payload`].
     pub payload: String,
@@ -19,6 +20,7 @@ pub struct SignedSnapshot {
 
 /// What is signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct Payload {
     /// Format version: 1.
     pub v: u32,
@@ -61,6 +63,7 @@ pub struct Payload {
 
 /// One key of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct SnapshotKey {
     /// The key's id in the account.
     pub id: i64,
@@ -80,6 +83,7 @@ pub struct SnapshotKey {
 
 /// A key that its owner revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct Revoked {
     /// `SHA256:…` of the key's blob.
     pub fingerprint: String,
@@ -89,6 +93,7 @@ pub struct Revoked {
 
 /// The last word to an instance that was removed from its account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct Removed {
     /// Whether the managed keys go with it.
     pub take_keys: bool,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// `POST /v1/ssh-keys`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct NewSshKey {
     /// What its owner calls it; by default the comment of the text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -25,6 +26,7 @@ pub struct NewSshKey {
 
 /// Where a key is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum KeyScope {
     /// On every running and future instance, but for those that it was detached from.
@@ -36,6 +38,7 @@ pub enum KeyScope {
 
 /// `PATCH /v1/ssh-keys/{id}`: what is not named stays.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct EditSshKey {
     /// Another name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -52,6 +55,7 @@ pub struct EditSshKey {
         with = "double_option",
         skip_serializing_if = "Option::is_none"
     )]
+    #[cfg_attr(feature = "service", schemars(with = "Option<Timestamp>"))]
     pub expires_at: Option<Option<Timestamp>>,
     /// Another scope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,6 +64,7 @@ pub struct EditSshKey {
 
 /// One key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct SshKey {
     /// Its id in the account.
     pub id: i64,

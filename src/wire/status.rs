@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 /// How an agent is, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// No condition above notice.
@@ -21,6 +22,7 @@ pub enum State {
 
 /// Weight of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Good to know.
@@ -33,6 +35,7 @@ pub enum Severity {
 
 /// What kind of source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum SourceKind {
     /// The account key service.
@@ -47,6 +50,7 @@ pub enum SourceKind {
 
 /// How a source is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum SourceState {
     /// It answered, and its answer was taken.
@@ -59,6 +63,7 @@ pub enum SourceState {
 
 /// The whole object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct Status {
     /// The agent's version.
     pub version: String,
@@ -85,6 +90,7 @@ pub struct Status {
 
 /// One source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct SourceStatus {
     /// Its name in the configuration.
     pub name: String,
@@ -107,6 +113,7 @@ pub struct SourceStatus {
 
 /// A key that was left out of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct RejectedKey {
     /// Where it stands: `key 7`, or `FILE:LINE`.
     pub at: String,
@@ -119,6 +126,7 @@ pub struct RejectedKey {
 
 /// One target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct TargetStatus {
     /// The local user.
     pub user: String,
@@ -149,6 +157,7 @@ pub struct TargetStatus {
 
 /// What the local sshd said.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct Proof {
     /// Fingerprints that sshd takes and is to take.
     #[serde(default)]
@@ -168,6 +177,7 @@ pub struct Proof {
 
 /// A key of which sshd gave no clear word.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct UnknownProof {
     /// The key.
     pub fingerprint: String,
@@ -177,6 +187,7 @@ pub struct UnknownProof {
 
 /// A named trouble.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct Condition {
     /// One of a fixed list.
     pub code: String,
