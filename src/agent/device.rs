@@ -1,6 +1,7 @@
 //! The machine in its own words: os-release(5), proc(5), sshd's public host keys.
 
 use crate::keys::{PublicKey, printable};
+use crate::sys::os::pretty_name;
 use crate::sys::users::hostname;
 use crate::wire::Device;
 use jiff::Timestamp;
@@ -15,9 +16,6 @@ const MAX_KEYS: usize = 16;
 
 /// What the service is told of it.
 pub(super) fn device(host_keys: &[PathBuf]) -> Device {
-    let release = text(Path::new("/etc/os-release"))
-        .or_else(|| text(Path::new("/usr/lib/os-release")))
-        .unwrap_or_default();
     let fingerprint = |file: &PathBuf| {
         let (key, _) = PublicKey::parse_text(&text(file)?).ok()?;
         Some(key.fingerprint().to_string())
@@ -28,7 +26,7 @@ pub(super) fn device(host_keys: &[PathBuf]) -> Device {
     let kernel = text(Path::new("/proc/sys/kernel/osrelease")).unwrap_or_default();
     Device {
         hostname: printable(&hostname()),
-        os: printable(pretty_name(&release)),
+        os: printable(&pretty_name()),
         kernel: printable(kernel.trim()),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         host_keys: host_keys
@@ -38,14 +36,6 @@ pub(super) fn device(host_keys: &[PathBuf]) -> Device {
             .collect(),
         boot_time: boot.and_then(|seconds| Timestamp::from_second(seconds).ok()),
     }
-}
-
-/// The value of `PRETTY_NAME`, without the quotes of a shell.
-fn pretty_name(release: &str) -> &str {
-    let value = release
-        .lines()
-        .find_map(|line| line.strip_prefix("PRETTY_NAME="));
-    value.unwrap_or_default().trim().trim_matches(['"', '\''])
 }
 
 fn text(path: &Path) -> Option<String> {
@@ -61,9 +51,6 @@ mod tests {
 
     #[test]
     fn the_machine_says_what_it_is() {
-        let release = "NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n";
-        assert_eq!(pretty_name(release), "Debian GNU/Linux 12 (bookworm)");
-        assert_eq!(pretty_name("NAME=x"), "");
         let dir = tempfile::tempdir().unwrap();
         let (good, none) = (dir.path().join("a.pub"), dir.path().join("b.pub"));
         let key = crate::trust::Signer::from_seed(&[1; 32]).public();
