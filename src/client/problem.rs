@@ -44,6 +44,7 @@ pub(super) fn problem(status: StatusCode, said: Option<(&str, &[u8])>) -> Proble
         status: status.as_u16(),
         code: String::new(),
         detail: String::new(),
+        id: None,
         request_id: None,
     };
     let Some((media_type, body)) = said else {
@@ -59,6 +60,7 @@ pub(super) fn problem(status: StatusCode, said: Option<(&str, &[u8])>) -> Proble
                     status: plain.status,
                     code: clean(&said.code, 64),
                     detail: clean(&said.detail, MAX_REMOTE_TEXT),
+                    id: said.id,
                     request_id: said.request_id.map(|id| clean(&id, 64)),
                 };
             }

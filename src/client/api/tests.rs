@@ -3,6 +3,7 @@
 use super::super::HttpOptions;
 use super::super::canned::{Canned, Reply};
 use super::*;
+use crate::wire::{HeartbeatAnswer, NewSshKey};
 
 const TOKEN: &str = "skd_ses_secret";
 
