@@ -1,5 +1,7 @@
 //! Accounts, their API keys, and their revisions.
 
+use super::account_acts::is_disabled;
+use super::attachments::{Attachments, attachments_of};
 use super::audit::{Act, Actor, note};
 use super::orders::{OrderRow, orders_of};
 use super::ssh_keys::{KeyRow, keys_of, revoked_of};
@@ -28,6 +30,8 @@ pub(in crate::service) struct Keys {
     pub(in crate::service) revoked: Vec<(String, Timestamp)>,
     /// Orders to end sessions, by id.
     pub(in crate::service) orders: Vec<OrderRow>,
+    /// Which instance has another list than the account's own.
+    pub(in crate::service) attachments: Attachments,
 }
 
 /// What became of a new account.
@@ -88,7 +92,11 @@ impl Store {
 
     /// Where the account stands; `None`: there is no such account.
     pub(in crate::service) async fn head(&self, account: i64) -> Result<Option<Head>, StoreError> {
-        self.call(move |db| Ok(head(db, account).optional()?)).await
+        let of = move |db: &Connection| Ok(head(db, account).optional()?);
+        if let Some(head) = self.readers.ask(|db| of(db).map(Some)) {
+            return Ok(head);
+        }
+        Box::pin(self.call(move |db| of(db))).await
     }
 
     /// The account's keys and the revision that they are, as of one moment.
@@ -97,25 +105,28 @@ impl Store {
             let tx = db.transaction()?;
             Ok(Keys {
                 head: head(&tx, account)?,
-                keys: keys_of(&tx, account)?,
+                keys: match is_disabled(&tx, account)? {
+                    true => Vec::new(),
+                    false => keys_of(&tx, account)?,
+                },
                 revoked: revoked_of(&tx, account)?,
                 orders: orders_of(&tx, account)?,
+                attachments: attachments_of(&tx, account)?,
             })
         })
         .await
     }
 
-    /// The revisions of these accounts.
+    /// The revisions of these accounts; `None`: it is gone.
     pub(in crate::service) async fn revisions(
         &self,
         accounts: Vec<i64>,
-    ) -> Result<Vec<(i64, u64)>, StoreError> {
+    ) -> Result<Vec<(i64, Option<u64>)>, StoreError> {
         self.call(move |db| {
             let mut found = Vec::with_capacity(accounts.len());
             for account in accounts {
-                if let Some(head) = head(db, account).optional()? {
-                    found.push((account, head.revision));
-                }
+                let head = head(db, account).optional()?;
+                found.push((account, head.map(|head| head.revision)));
             }
             Ok(found)
         })

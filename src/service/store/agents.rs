@@ -1,19 +1,14 @@
-//! Agents: enrolment, sessions, runs (protocol.md section 1).
-//!
-//! A run id tells a restart from a twin. The run that spoke last is the current one; a run never
-//! seen before supersedes it; a superseded run that speaks again is a twin and is refused.
+//! Agents: enrolment and sessions (protocol.md section 1).
 
 use super::audit::{self, Act, Actor, By};
 use super::instances::{Removal, removal, told_before};
+use super::runs::{self, Speaker, take_run};
 use super::{Commit, Hash, Kinds, Store, StoreError, millis, revision};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde_json::json;
 use std::net::IpAddr;
 use subtle::ConstantTimeEq as _;
-
-/// Superseded runs that are remembered, an instance.
-const RUNS: u32 = 64;
 
 /// Session keys that were given out and not used yet, an instance: answers that may be lost.
 const UNUSED_SESSIONS: u32 = 4;
@@ -147,6 +142,13 @@ impl Store {
                 return Ok(Enrolled::Used);
             }
             if !take_run(&tx, instance, run, request.run)? {
+                let speaker = Speaker {
+                    from: request.from,
+                    request: request.request,
+                };
+                let commit = runs::refused(&tx, instance, &speaker, now)?;
+                tx.commit()?;
+                commit.into_iter().for_each(|commit| committed(commit));
                 return Ok(Enrolled::Clone);
             }
             tx.execute(
@@ -208,8 +210,10 @@ impl Store {
     pub(in crate::service) async fn renew(
         &self,
         request: RenewRequest,
+        speaker: Speaker,
         now: Timestamp,
     ) -> Result<Renewed, StoreError> {
+        let committed = self.committed.clone();
         self.call(move |db| {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let found = tx
@@ -239,32 +243,14 @@ impl Store {
                 return Ok(Renewed::Spent);
             }
             if !take_run(&tx, request.instance, run, request.run)? {
+                let commit = runs::refused(&tx, request.instance, &speaker, now)?;
+                tx.commit()?;
+                commit.into_iter().for_each(|commit| committed(commit));
                 return Ok(Renewed::Clone);
             }
             add_session(&tx, request.instance, request.session, now)?;
             tx.commit()?;
             Ok(Renewed::Session)
-        })
-        .await
-    }
-
-    /// Lets this run speak for the instance. False: it was superseded, a twin speaks.
-    pub(in crate::service) async fn run(
-        &self,
-        instance: i64,
-        run: Hash,
-    ) -> Result<bool, StoreError> {
-        self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let current = tx
-                .query_row("SELECT run FROM instances WHERE id = ?1", [instance], |r| {
-                    r.get::<_, Option<Hash>>(0)
-                })
-                .optional()?
-                .flatten();
-            let taken = take_run(&tx, instance, current, run)?;
-            tx.commit()?;
-            Ok(taken)
         })
         .await
     }
@@ -293,6 +279,19 @@ pub(super) fn by_hash(
         tx.commit()?;
     }
     Ok(Some(session))
+}
+
+/// The same for one who cannot write; `None`: something is to be written first.
+pub(super) fn settled(
+    db: &Connection,
+    hash: Hash,
+    now: Timestamp,
+) -> rusqlite::Result<Option<Option<AgentSession>>> {
+    Ok(match session(db, hash, now)? {
+        None => Some(None),
+        Some((session, true, false)) => Some(Some(session)),
+        Some(_) => None,
+    })
 }
 
 fn session(
@@ -342,42 +341,4 @@ fn add_session(
         params![instance, UNUSED_SESSIONS],
     )?;
     Ok(())
-}
-
-fn take_run(
-    tx: &Transaction<'_>,
-    instance: i64,
-    current: Option<Hash>,
-    run: Hash,
-) -> rusqlite::Result<bool> {
-    if current == Some(run) {
-        return Ok(true);
-    }
-    let superseded = tx
-        .query_row(
-            "SELECT 1 FROM superseded_runs WHERE instance = ?1 AND run = ?2",
-            params![instance, run],
-            |_| Ok(()),
-        )
-        .optional()?
-        .is_some();
-    if superseded {
-        return Ok(false);
-    }
-    if let Some(current) = current {
-        tx.execute(
-            "INSERT INTO superseded_runs (instance, run) VALUES (?1, ?2)",
-            params![instance, current],
-        )?;
-        tx.execute(
-            "DELETE FROM superseded_runs WHERE instance = ?1 AND id NOT IN
-               (SELECT id FROM superseded_runs WHERE instance = ?1 ORDER BY id DESC LIMIT ?2)",
-            params![instance, RUNS],
-        )?;
-    }
-    tx.execute(
-        "UPDATE instances SET run = ?2 WHERE id = ?1",
-        params![instance, run],
-    )?;
-    Ok(true)
 }

@@ -99,6 +99,14 @@ impl Act {
         }
     }
 
+    /// The same, with one more word in its detail.
+    pub(in crate::service) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        if let Value::Object(detail) = &mut self.detail {
+            detail.insert(name.to_owned(), value.into());
+        }
+        self
+    }
+
     /// Something that was refused.
     pub(in crate::service) fn refused(action: &'static str, detail: Value) -> Self {
         Self {

@@ -1,10 +1,12 @@
 //! Instances of an account as their owner sees them, and their removal.
 
 use super::accounts::advance;
+use super::attachments::is_there;
 use super::audit::{Act, Actor, note};
-use super::{
-    Commit, Hash, Kinds, MAX_INSTANCES, REMOVAL_GRACE, Store, StoreError, millis, time, time_opt,
-};
+use super::idempotent::{self, Earlier, Once};
+use super::runs::{CloneRow, clone_row};
+use super::ssh_keys::KeyRow;
+use super::{Commit, Hash, Kinds, MAX_INSTANCES, REMOVAL_GRACE, Store, StoreError, millis, time};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 use serde_json::json;
@@ -22,23 +24,37 @@ pub(in crate::service) struct InstanceRow {
     pub(in crate::service) hostname: String,
     /// An agent has enrolled as this instance.
     pub(in crate::service) enrolled: bool,
+    /// It is being removed.
+    pub(in crate::service) removing: bool,
+    /// A twin of it was refused.
+    pub(in crate::service) clone: Option<CloneRow>,
+    /// Keys that are there whatever their scope, by id.
+    pub(in crate::service) attached: Vec<i64>,
+    /// Keys that are not there whatever their scope, by id.
+    pub(in crate::service) detached: Vec<i64>,
 }
 
-/// What the store last heard of an instance; read once, at start.
-#[derive(Debug, Clone)]
-pub(in crate::service) struct Seen {
-    /// Which instance.
-    pub(in crate::service) instance: i64,
-    /// When it last spoke.
-    pub(in crate::service) at: Option<Timestamp>,
-    /// It said that it stops.
-    pub(in crate::service) stopped: bool,
-    /// Its last status, JSON.
-    pub(in crate::service) status: Option<String>,
-    /// Its device, JSON.
-    pub(in crate::service) device: Option<String>,
-    /// Key id to milliseconds from save to proof, JSON.
-    pub(in crate::service) proved: String,
+impl InstanceRow {
+    /// Whether this key of its account is to be on it.
+    pub(in crate::service) fn wants(&self, key: &KeyRow) -> bool {
+        let row = match key.id {
+            id if self.attached.binary_search(&id).is_ok() => Some(true),
+            id if self.detached.binary_search(&id).is_ok() => Some(false),
+            _ => None,
+        };
+        !self.removing && is_there(key.scope, row)
+    }
+}
+
+/// What became of another label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::service) enum Renamed {
+    /// The instance has it.
+    Done,
+    /// The instance does not have the label that the caller saw; nothing changed.
+    Changed,
+    /// The account has no instance of that id.
+    NoInstance,
 }
 
 /// An instance on its way out.
@@ -53,10 +69,12 @@ pub(in crate::service) struct Removal {
 }
 
 /// What became of a new instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::service) enum Made {
     /// Its id.
     Instance(i64),
+    /// The same request was answered before, or its `Idempotency-Key` is not to be had.
+    Earlier(Earlier),
     /// The account has as many as it may.
     TooMany,
 }
@@ -69,11 +87,15 @@ impl Store {
         label: String,
         token: Hash,
         token_expires: Timestamp,
+        once: Option<Once>,
         now: Timestamp,
     ) -> Result<Made, StoreError> {
         let (account, committed) = (actor.account, self.committed.clone());
         self.call(move |db| {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            if let Some(earlier) = idempotent::earlier(&tx, account, once.as_ref(), now)? {
+                return Ok(Made::Earlier(earlier));
+            }
             tx.execute(
                 "DELETE FROM instances WHERE account = ?1 AND removal_told_at <= ?2",
                 params![account, told_before(now)],
@@ -95,6 +117,7 @@ impl Store {
                 "INSERT INTO enrolments (hash, instance, expires_at) VALUES (?1, ?2, ?3)",
                 params![token, instance, millis(token_expires)],
             )?;
+            idempotent::keep(&tx, account, once, instance, now)?;
             let act = Act::done("instance.create", instance, json!({"label": label}));
             note(&tx, &actor, &act, now)?;
             tx.commit()?;
@@ -104,31 +127,78 @@ impl Store {
         .await
     }
 
-    /// The account's instances with an id above `after`, by id.
+    /// The account's instances with an id above `after`, by id, at most so many. All of a large
+    /// account hold up the database's thread for a while: more than one is a long reading.
     pub(in crate::service) async fn instances(
         &self,
         account: i64,
         after: i64,
+        most: usize,
         now: Timestamp,
     ) -> Result<Vec<InstanceRow>, StoreError> {
+        let _turn = match most {
+            0..=1 => None,
+            _ => self.long_turn(account).await,
+        };
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
         self.call(move |db| {
-            let rows = db
+            let tx = db.transaction()?;
+            let mut rows = tx
                 .prepare_cached(
-                    "SELECT id, label, created_at, hostname, identity_key IS NOT NULL AS enrolled
+                    "SELECT id, label, created_at, hostname, identity_key IS NOT NULL AS enrolled,
+                            removal_keys IS NOT NULL AS removing, clone_seen_at, clone_from
                      FROM instances
                      WHERE account = ?1 AND id > ?2
                        AND (removal_told_at IS NULL OR removal_told_at > ?3)
-                     ORDER BY id",
+                     ORDER BY id LIMIT ?4",
                 )?
-                .query_map(params![account, after, told_before(now)], instance_row)?
-                .collect::<rusqlite::Result<_>>()?;
+                .query_map(
+                    params![account, after, told_before(now), most],
+                    instance_row,
+                )?
+                .collect::<rusqlite::Result<Vec<_>>>()?;
+            mark_keys(&tx, account, &mut rows)?;
             Ok(rows)
         })
         .await
     }
 
-    /// Begins the removal of an instance: one that never enrolled is gone at once, any other is
-    /// told by its last snapshot: whether its keys go, and whether the sessions by them end.
+    /// Gives an instance another label, if it still has the one that the caller saw.
+    pub(in crate::service) async fn rename_instance(
+        &self,
+        actor: Actor,
+        id: i64,
+        (was, to): (String, String),
+        now: Timestamp,
+    ) -> Result<Renamed, StoreError> {
+        let (account, committed) = (actor.account, self.committed.clone());
+        self.call(move |db| {
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let is = tx
+                .prepare_cached("SELECT label FROM instances WHERE id = ?1 AND account = ?2")?
+                .query_row([id, account], |row| row.get::<_, String>(0))
+                .optional()?;
+            match is {
+                None => return Ok(Renamed::NoInstance),
+                Some(is) if is != was => return Ok(Renamed::Changed),
+                Some(is) if is == to => return Ok(Renamed::Done),
+                Some(_) => {}
+            }
+            tx.execute(
+                "UPDATE instances SET label = ?2 WHERE id = ?1",
+                params![id, to],
+            )?;
+            let detail = json!({"label": to, "was": was});
+            note(&tx, &actor, &Act::done("instance.rename", id, detail), now)?;
+            tx.commit()?;
+            committed(Commit::of(account, Kinds::INSTANCES | Kinds::AUDIT));
+            Ok(Renamed::Done)
+        })
+        .await
+    }
+
+    /// Begins the removal of an instance: one that never enrolled, or that was cut off and so will
+    /// never ask again, is gone at once, any other is told by its last snapshot: whether its keys go, and whether the sessions by them end.
     /// False: the account has none of that id.
     pub(in crate::service) async fn remove_instance(
         &self,
@@ -140,13 +210,23 @@ impl Store {
         let (account, committed) = (actor.account, self.committed.clone());
         self.call(move |db| {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let listed = tx
+                .prepare_cached(
+                    "SELECT 1 FROM attachments a JOIN instances i ON i.id = a.instance
+                     WHERE i.id = ?1 AND i.account = ?2 AND i.removal_keys IS NULL",
+                )?
+                .exists([id, account])?;
             tx.execute(
                 "DELETE FROM instances WHERE id = ?1 AND account = ?2
-                    AND (identity_key IS NULL OR removal_told_at <= ?3)",
+                    AND (identity_key IS NULL OR cut_off = 1 OR removal_told_at <= ?3)",
                 params![id, account, told_before(now)],
             )?;
             let mut found = tx.changes() > 0;
             let mut revision = 0;
+            if found && listed {
+                // It stands in `except` of the account's list no more.
+                revision = advance(&tx, account, now)?;
+            }
             if !found {
                 tx.execute(
                     "UPDATE instances SET removal_keys = ?3, removal_sessions = ?4
@@ -188,7 +268,7 @@ impl Store {
         &self,
         instance: i64,
     ) -> Result<Option<Removal>, StoreError> {
-        self.call(move |db| {
+        let of = move |db: &Connection| {
             let found = db
                 .prepare_cached(
                     "SELECT removal_keys, removal_sessions, removal_told_at
@@ -197,8 +277,11 @@ impl Store {
                 .query_row([instance], removal)
                 .optional()?;
             Ok(found.flatten())
-        })
-        .await
+        };
+        if let Some(found) = self.readers.ask(|db| of(db).map(Some)) {
+            return Ok(found);
+        }
+        Box::pin(self.call(move |db| of(db))).await
     }
 
     /// Notes that the instance has its last snapshot; from now its session has a minute.
@@ -231,25 +314,6 @@ impl Store {
     }
 }
 
-/// What was last heard of every instance.
-pub(super) fn all_seen(db: &Connection) -> rusqlite::Result<Vec<Seen>> {
-    db.prepare(
-        "SELECT id, last_seen, stopped, status, device, proved FROM instances
-         WHERE last_seen IS NOT NULL",
-    )?
-    .query_map([], |row| {
-        Ok(Seen {
-            instance: row.get("id")?,
-            at: time_opt(row, "last_seen")?,
-            stopped: row.get("stopped")?,
-            status: row.get("status")?,
-            device: row.get("device")?,
-            proved: row.get("proved")?,
-        })
-    })?
-    .collect()
-}
-
 /// Whoever was told at or before this has had its minute.
 pub(super) fn told_before(now: Timestamp) -> i64 {
     millis(now).saturating_sub(i64::try_from(REMOVAL_GRACE.as_millis()).unwrap_or(i64::MAX))
@@ -268,6 +332,34 @@ pub(super) fn removal(row: &Row<'_>) -> rusqlite::Result<Option<Removal>> {
         }))
 }
 
+/// Puts to each instance its keys; both by id.
+fn mark_keys(db: &Connection, account: i64, rows: &mut [InstanceRow]) -> rusqlite::Result<()> {
+    let Some((first, last)) = rows.first().zip(rows.last()) else {
+        return Ok(());
+    };
+    // By the instances: of one of them the others' rows are not looked at.
+    let mut ask = db.prepare_cached(
+        "SELECT a.instance, a.key, a.attached
+         FROM instances i CROSS JOIN attachments a ON a.instance = i.id
+         WHERE i.account = ?1 AND i.id BETWEEN ?2 AND ?3 ORDER BY i.id, a.key",
+    )?;
+    let mut found = ask.query([account, first.id, last.id])?;
+    while let Some(row) = found.next()? {
+        let instance: i64 = row.get(0)?;
+        let Ok(at) = rows.binary_search_by_key(&instance, |row| row.id) else {
+            continue;
+        };
+        if let Some(instance) = rows.get_mut(at) {
+            let keys = match row.get(2)? {
+                true => &mut instance.attached,
+                false => &mut instance.detached,
+            };
+            keys.push(row.get(1)?);
+        }
+    }
+    Ok(())
+}
+
 fn instance_row(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
     Ok(InstanceRow {
         id: row.get("id")?,
@@ -275,5 +367,9 @@ fn instance_row(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
         created_at: time(row, "created_at")?,
         hostname: row.get("hostname")?,
         enrolled: row.get("enrolled")?,
+        removing: row.get("removing")?,
+        clone: clone_row(row)?,
+        attached: Vec::new(),
+        detached: Vec::new(),
     })
 }

@@ -1,34 +1,55 @@
 //! What the service keeps: accounts, their keys of three kinds, instances, orders, the audit log.
 //!
-//! Owns the domain types and the handle whose methods send their work to the one thread that has
-//! the database. Every change of an account's keys gives the account a new revision in the same
-//! transaction, and whoever waits for that account is woken as soon as it is durable. Refuses to
-//! know HTTP, and to hold a secret: tokens are kept as hashes only.
+//! Owns the domain types and the handle whose methods send their work to the one thread that
+//! writes; who asks, and where an account stands, is read on the spot (`readers`). Every change of
+//! an account's keys gives the account a new revision in the same transaction, and whoever waits
+//! for that account is woken as soon as it is durable. Refuses to know HTTP, and to hold a secret:
+//! tokens are kept as hashes only.
 
+mod account_acts;
 mod accounts;
 mod agents;
 mod api_keys;
+mod attachments;
 mod audit;
+pub(super) mod copies;
+mod idempotent;
 mod instances;
+mod key_edits;
+mod key_ends;
 mod orders;
+mod people;
+mod readers;
 mod reports;
+mod runs;
 mod sessions;
 mod signers;
 mod sqlite;
 mod ssh_keys;
 #[cfg(test)]
 mod tests;
+mod uses;
 
+pub(super) use account_acts::{AccountRow, Remains, Switched};
 pub(super) use accounts::{Added, FirstKey, Keys};
 pub(super) use agents::{AgentSession, EnrolRequest, Enrolled, RenewRequest, Renewed};
-pub(super) use api_keys::ApiKeyRow;
+pub(super) use api_keys::{
+    ApiKeyEdit, ApiKeyMade, ApiKeyRow, MAX_API_KEYS, NewApiKeyRow, Secret, Touched,
+};
+pub(super) use attachments::{Attached, AttachedText};
 pub(super) use audit::{Act, Actor, AuditRow, By};
-pub(super) use instances::{InstanceRow, Made, Removal, Seen};
+pub(super) use copies::CopyError;
+pub(super) use idempotent::{Earlier, Once};
+pub(super) use instances::{InstanceRow, Made, Removal, Renamed};
+pub(super) use key_edits::Edited;
+pub(super) use key_ends::{Deleted, Revocation, RevokedText};
 pub(super) use orders::{OrderRow, ResultRow};
-pub(super) use reports::{Report, USED_STEP};
+pub(super) use people::{Credentials, RefusedLogins};
+pub(super) use reports::{Report, Seen, USED_STEP};
+pub(super) use runs::Speaker;
 pub(super) use sessions::{AnySession, NewSession, PersonSession, SessionKind};
-pub(super) use signers::{HandoverRow, SetRow};
-pub(super) use ssh_keys::{Deleted, KeyRow, NewKey, Revocation, Saved};
+pub(super) use signers::{HandoverRow, SetRow, signers_in_force};
+pub(super) use ssh_keys::{KeyRow, NewKey, Refused, Saved};
 
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -42,6 +63,10 @@ const QUEUE: usize = 256;
 
 /// How long a caller waits for a place in that queue.
 const QUEUE_WAIT: Duration = Duration::from_secs(5);
+
+/// Lots that accounts are in, by their ids: of each lot one long reading is queued at a time, so that
+/// an account that asks again and again waits for itself.
+const LOTS: usize = 32;
 
 /// SSH keys of one account.
 pub(super) const MAX_KEYS: i64 = 1_000;
@@ -60,6 +85,9 @@ pub(super) const MAX_ORDERS: i64 = 1_000;
 
 /// Instances of one account.
 pub(super) const MAX_INSTANCES: i64 = 10_000;
+
+/// Attachments and detachments of one account: they are read with its keys.
+pub(super) const MAX_ATTACHMENTS: i64 = 50_000;
 
 /// How long an instance that was told of its removal may still speak.
 pub(super) const REMOVAL_GRACE: Duration = Duration::from_secs(60);
@@ -189,9 +217,16 @@ impl From<rusqlite::Error> for StoreError {
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
             Some(ErrorCode::DiskFull) => Self::Full,
+            // The index of the log could not grow: sqlite.org/rescode.html, "ioerr_shmsize".
+            _ if is_no_room(&error) => Self::Full,
             _ => Self::Fault(error),
         }
     }
+}
+
+fn is_no_room(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    code == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
 }
 
 /// The handle: cheap to clone, usable from any task.
@@ -199,6 +234,10 @@ impl From<rusqlite::Error> for StoreError {
 pub(super) struct Store {
     jobs: mpsc::Sender<Job>,
     committed: Committed,
+    readers: Arc<readers::Readers>,
+    reports: Arc<reports::Reports>,
+    /// Held while something long is read of an account: one a lot of accounts.
+    long: Arc<[tokio::sync::Mutex<()>; LOTS]>,
 }
 
 impl Store {
@@ -209,13 +248,21 @@ impl Store {
     /// [`StoreError`], when there is no database to be had.
     pub(super) fn open(path: &Path, committed: Committed) -> Result<(Self, Vec<Seen>), StoreError> {
         let connection = sqlite::open(path)?;
-        let seen = instances::all_seen(&connection)?;
+        let seen = reports::all_seen(&connection)?;
+        let readers = Arc::new(readers::Readers::open(path)?);
         let (jobs, queue) = mpsc::channel(QUEUE);
         std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || sqlite::run(connection, queue))
             .map_err(StoreError::Thread)?;
-        Ok((Self { jobs, committed }, seen))
+        let store = Self {
+            jobs,
+            committed,
+            readers,
+            reports: Arc::default(),
+            long: Arc::new(std::array::from_fn(|_| tokio::sync::Mutex::default())),
+        };
+        Ok((store, seen))
     }
 
     /// Runs one job on the database's thread. A job that was queued is done even if the caller is
@@ -234,6 +281,17 @@ impl Store {
             let _ = answer.send(job(connection));
         }));
         answered.await.map_err(|_| StoreError::Lost)?
+    }
+
+    /// The turn of a long reading of this account.
+    async fn long_turn(&self, account: i64) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        let lot = usize::try_from(account.unsigned_abs()).unwrap_or(0) % LOTS;
+        Some(self.long.get(lot)?.lock().await)
+    }
+
+    /// Jobs that wait for the database.
+    pub(super) fn queued(&self) -> usize {
+        self.jobs.max_capacity() - self.jobs.capacity()
     }
 
     /// Does nothing, but by way of the database.

@@ -6,12 +6,13 @@
 
 use super::accounts::advance;
 use super::audit::{Act, Actor, note};
-use super::{Commit, KeyRow, Kinds, Store, StoreError, millis, revision, time};
+use super::{Commit, Kinds, Store, StoreError, millis, revision, time};
 use crate::wire::{OrderOutcome, OrderResult};
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 use serde_json::json;
-use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 
 /// How long an order is of use.
 const LIFE: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -134,7 +135,8 @@ impl Store {
             let tx = db.transaction()?;
             let order = tx
                 .prepare_cached(
-                    "SELECT * FROM orders WHERE account = ?1 AND key = ?2 AND until > ?3",
+                    "SELECT * FROM orders WHERE account = ?1 AND key = ?2 AND until > ?3
+                     ORDER BY id DESC LIMIT 1",
                 )?
                 .query_row(params![account, key, millis(now)], order_row)
                 .optional()?;
@@ -209,18 +211,30 @@ fn leaving(
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
         })?
         .collect::<rusqlite::Result<_>>()?;
-    let mut ask = db.prepare_cached(
-        "SELECT id FROM instances i
-         WHERE account = ?1 AND identity_key IS NOT NULL AND removal_keys IS NULL AND NOT EXISTS
-           (SELECT 1 FROM order_results WHERE order_id = ?2 AND instance = i.id)",
+    let mut there = db.prepare_cached(
+        "SELECT id FROM instances
+         WHERE account = ?1 AND identity_key IS NOT NULL AND removal_keys IS NULL",
     )?;
+    let mut has_answered =
+        db.prepare_cached("SELECT 1 FROM order_results WHERE order_id = ?1 AND instance = ?2")?;
+    // Of each account once, however many orders it has.
+    let mut live: HashMap<i64, Vec<i64>> = HashMap::new();
     let mut leaving = Vec::new();
     for (order, account, over, answered) in open {
         let mut waits = !answered;
         if !over && !waits {
-            let mut silent = ask.query([account, order])?;
-            while let Some(row) = silent.next()? {
-                waits = is_live(row.get(0)?);
+            let live = match live.entry(account) {
+                Entry::Occupied(live) => live.into_mut(),
+                Entry::Vacant(place) => {
+                    let mut ids = there
+                        .query_map([account], |row| row.get(0))?
+                        .collect::<rusqlite::Result<Vec<i64>>>()?;
+                    ids.retain(|id| is_live(*id));
+                    place.insert(ids)
+                }
+            };
+            for instance in live.iter() {
+                waits = !has_answered.exists([order, *instance])?;
                 if waits {
                     break;
                 }
@@ -233,19 +247,20 @@ fn leaving(
     Ok(leaving)
 }
 
-/// Gives the order to end this key's sessions, as part of the deletion. It takes the place of an
+/// Gives the order to end the sessions of a key that had this id, 0 for none, as part of what takes
+/// it out of the list. It takes the place of an
 /// open one for the same key: whatever that was to end, this one ends.
 pub(super) fn give(
     tx: &Transaction<'_>,
     account: i64,
-    key: &KeyRow,
+    (key, fingerprint): (i64, &str),
     revision: u64,
     now: Timestamp,
 ) -> rusqlite::Result<i64> {
     tx.execute(
         "UPDATE orders SET left_at = ?3
          WHERE account = ?1 AND fingerprint = ?2 AND left_at IS NULL",
-        params![account, key.fingerprint, millis(now)],
+        params![account, fingerprint, millis(now)],
     )?;
     let until = now.checked_add(LIFE).unwrap_or(Timestamp::MAX);
     tx.prepare_cached(
@@ -255,8 +270,8 @@ pub(super) fn give(
     .query_row(
         params![
             account,
-            key.id,
-            key.fingerprint,
+            key,
+            fingerprint,
             i64::try_from(revision).unwrap_or(i64::MAX),
             millis(now),
             millis(until)
@@ -317,5 +332,39 @@ fn outcome(word: &str) -> OrderOutcome {
         "refused-here" => OrderOutcome::RefusedHere,
         // No other word is ever written; whatever it was, nothing is known to have ended.
         _ => OrderOutcome::NotMapped,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn one_silent_instance_is_waited_for_and_nobody_is_looked_at_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = super::super::sqlite::open(&dir.path().join("a.db")).unwrap();
+        db.execute_batch(
+            "INSERT INTO accounts (id, email, email_key, revision, changed_at, created_at)
+                 VALUES (1, 'a', 'a', 1, 1, 1);
+             WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300)
+             INSERT INTO instances (id, account, label, created_at, identity_key)
+                 SELECT i, 1, 'box', 1, 'key' FROM n;
+             WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100)
+             INSERT INTO orders (id, account, key, fingerprint, revision, asked_at, until)
+                 SELECT i, 1, i, 'SHA256:' || i, 1, 1, 1000 FROM n;
+             INSERT INTO order_results SELECT id, 1, 'none', 0, 0, 1 FROM orders;
+             INSERT INTO order_results SELECT id, 300, 'none', 0, 0, 1 FROM orders WHERE id < 3;",
+        )
+        .unwrap();
+        let looks = Cell::new(0);
+        let is_live = |instance| {
+            looks.set(looks.get() + 1);
+            instance == 300
+        };
+        let now = Timestamp::from_millisecond(10).unwrap();
+        assert_eq!(leaving(&db, is_live, now).unwrap(), [(1, 1), (2, 1)]);
+        assert_eq!(looks.get(), 300);
+        assert_eq!(leaving(&db, |_| false, now).unwrap().len(), 100);
     }
 }

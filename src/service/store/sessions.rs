@@ -5,11 +5,15 @@
 
 use super::agents::{self, AgentSession};
 use super::audit::{Act, Actor, note};
+use super::people::Credentials;
 use super::{Commit, Hash, Kinds, Store, StoreError, millis, time, time_opt};
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension as _, Row, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 use serde_json::json;
 use subtle::ConstantTimeEq as _;
+
+/// Sessions of people that one account has; one more ends the oldest.
+const MAX_SESSIONS: u32 = 1_000;
 
 /// What a session is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -98,42 +102,48 @@ impl Store {
         hash: Hash,
         now: Timestamp,
     ) -> Result<Option<AnySession>, StoreError> {
-        self.call(move |db| {
-            let person = db
-                .prepare_cached(
-                    "SELECT s.* FROM sessions s JOIN accounts a ON a.id = s.account
-                     WHERE s.hash = ?1 AND s.kind <> 'agent' AND s.expires_at > ?2
-                       AND a.disabled_at IS NULL",
-                )?
-                .query_row(params![hash, millis(now)], |row| {
-                    Ok((person(row)?, row.get::<_, Hash>("hash")?))
-                })
-                .optional()?;
-            match person {
-                Some((session, kept)) => {
-                    let same = bool::from(kept.ct_eq(&hash));
-                    Ok(same.then_some(AnySession::Person(session)))
-                }
-                None => Ok(agents::by_hash(db, hash, now)?.map(AnySession::Agent)),
-            }
-        })
-        .await
+        if let Some(found) = self.readers.ask(|db| settled(db, hash, now)) {
+            return Ok(found);
+        }
+        let ask = self.call(move |db| match by_hash(db, hash, now)? {
+            Some(person) => Ok(Some(AnySession::Person(person))),
+            None => Ok(agents::by_hash(db, hash, now)?.map(AnySession::Agent)),
+        });
+        Box::pin(ask).await
     }
 
-    /// Makes a person's session.
+    /// Makes a person's session, as long as the account is known by what was `proven`: the password
+    /// may have been changed while it was hashed. `None`: it is known by something else by now.
     pub(in crate::service) async fn add_session(
         &self,
         actor: Actor,
         new: NewSession,
+        proven: Option<Credentials>,
         now: Timestamp,
-    ) -> Result<i64, StoreError> {
+    ) -> Result<Option<i64>, StoreError> {
         let committed = self.committed.clone();
         self.call(move |db| {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            if let Some(proven) = proven {
+                let mut same = tx.prepare_cached(
+                    "SELECT 1 FROM accounts WHERE id = ?1 AND disabled_at IS NULL
+                       AND password IS ?2 AND totp_since IS ?3",
+                )?;
+                let since = proven.totp_since.map(millis);
+                if !same.exists(params![actor.account, proven.password, since])? {
+                    return Ok(None);
+                }
+            }
             // Those whose time is over are of no more use to anyone.
             tx.execute(
                 "DELETE FROM sessions WHERE account = ?1 AND expires_at <= ?2",
                 params![actor.account, millis(now)],
+            )?;
+            let gone = tx.execute(
+                "DELETE FROM sessions WHERE id IN
+                   (SELECT id FROM sessions WHERE account = ?1 AND kind <> 'agent'
+                    ORDER BY id DESC LIMIT -1 OFFSET ?2)",
+                params![actor.account, MAX_SESSIONS - 1],
             )?;
             let id = tx
                 .prepare_cached(
@@ -157,14 +167,18 @@ impl Store {
             let detail = json!({"kind": new.kind.word(), "device": new.name});
             note(&tx, &actor, &Act::done("session.create", id, detail), now)?;
             tx.commit()?;
-            committed(Commit::of(actor.account, Kinds::SESSIONS | Kinds::AUDIT));
-            Ok(id)
+            let kinds = Kinds::SESSIONS | Kinds::AUDIT;
+            committed(match gone {
+                0 => Commit::of(actor.account, kinds),
+                _ => Commit::access(actor.account, kinds),
+            });
+            Ok(Some(id))
         })
         .await
     }
 
     /// The account's sessions, by id; not those of instances that are gone, nor those whose time
-    /// is over.
+    /// is over. Of an agent's, which has spare ones while it renews, the one in use.
     pub(in crate::service) async fn sessions(
         &self,
         account: i64,
@@ -173,8 +187,11 @@ impl Store {
         self.call(move |db| {
             let rows = db
                 .prepare_cached(
-                    "SELECT * FROM sessions
-                     WHERE account = ?1 AND (expires_at IS NULL OR expires_at > ?2) ORDER BY id",
+                    "SELECT * FROM sessions s
+                     WHERE account = ?1 AND (expires_at IS NULL OR expires_at > ?2)
+                       AND (instance IS NULL OR id = (SELECT id FROM sessions
+                            WHERE instance = s.instance ORDER BY used DESC, id DESC LIMIT 1))
+                     ORDER BY id",
                 )?
                 .query_map(params![account, millis(now)], person)?
                 .collect::<rusqlite::Result<_>>()?;
@@ -183,8 +200,51 @@ impl Store {
         .await
     }
 
+    /// One session of the account.
+    pub(in crate::service) async fn session_of_id(
+        &self,
+        account: i64,
+        id: i64,
+    ) -> Result<Option<PersonSession>, StoreError> {
+        self.call(move |db| {
+            Ok(db
+                .prepare_cached("SELECT * FROM sessions WHERE account = ?1 AND id = ?2")?
+                .query_row([account, id], person)
+                .optional()?)
+        })
+        .await
+    }
+
+    /// Deletes all sessions of people but `keep`. Gives how many.
+    pub(in crate::service) async fn delete_other_sessions(
+        &self,
+        actor: Actor,
+        keep: Option<i64>,
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
+        let committed = self.committed.clone();
+        self.call(move |db| {
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let gone: Vec<PersonSession> = tx
+                .prepare_cached(
+                    "DELETE FROM sessions
+                     WHERE account = ?1 AND kind <> 'agent' AND id IS NOT ?2 RETURNING *",
+                )?
+                .query_map(params![actor.account, keep], person)?
+                .collect::<rusqlite::Result<_>>()?;
+            for gone in &gone {
+                note(&tx, &actor, &deleted(gone), now)?;
+            }
+            tx.commit()?;
+            let kinds = Kinds::SESSIONS | Kinds::AUDIT;
+            committed(Commit::access(actor.account, kinds));
+            Ok(gone.len())
+        })
+        .await
+    }
+
     /// Deletes a session, a person's or an agent's. An agent whose session a person deletes may
-    /// not renew it. `None`: the account has none of that id.
+    /// not renew it, nor enrol again with the token that it came by. `None`: the account has none of that id.
     pub(in crate::service) async fn delete_session(
         &self,
         actor: Actor,
@@ -204,9 +264,9 @@ impl Store {
             if let Some(instance) = gone.instance {
                 tx.execute("UPDATE instances SET cut_off = 1 WHERE id = ?1", [instance])?;
                 tx.execute("DELETE FROM sessions WHERE instance = ?1", [instance])?;
+                tx.execute("DELETE FROM enrolments WHERE instance = ?1", [instance])?;
             }
-            let detail = json!({"kind": gone.kind.word(), "device": gone.name});
-            note(&tx, &actor, &Act::done("session.delete", id, detail), now)?;
+            note(&tx, &actor, &deleted(&gone), now)?;
             tx.commit()?;
             let kinds = Kinds::SESSIONS | Kinds::INSTANCES | Kinds::AUDIT;
             committed(Commit::access(actor.account, kinds));
@@ -214,6 +274,43 @@ impl Store {
         })
         .await
     }
+}
+
+/// Whose session key this is, as far as it is known without a write; `None`: that takes one.
+fn settled(
+    db: &Connection,
+    hash: Hash,
+    now: Timestamp,
+) -> Result<Option<Option<AnySession>>, StoreError> {
+    match by_hash(db, hash, now)? {
+        Some(person) => Ok(Some(Some(AnySession::Person(person)))),
+        None => {
+            let agent = agents::settled(db, hash, now)?;
+            Ok(agent.map(|agent| agent.map(AnySession::Agent)))
+        }
+    }
+}
+
+/// A person's session.
+fn by_hash(db: &Connection, hash: Hash, now: Timestamp) -> rusqlite::Result<Option<PersonSession>> {
+    let found = db
+        .prepare_cached(
+            "SELECT s.* FROM sessions s JOIN accounts a ON a.id = s.account
+             WHERE s.hash = ?1 AND s.kind <> 'agent' AND s.expires_at > ?2
+               AND a.disabled_at IS NULL",
+        )?
+        .query_row(params![hash, millis(now)], |row| {
+            Ok((person(row)?, row.get::<_, Hash>("hash")?))
+        })
+        .optional()?;
+    Ok(found
+        .filter(|(_, kept)| bool::from(kept.ct_eq(&hash)))
+        .map(|(session, _)| session))
+}
+
+fn deleted(session: &PersonSession) -> Act {
+    let detail = json!({"kind": session.kind.word(), "device": session.name});
+    Act::done("session.delete", session.id, detail)
 }
 
 fn person(row: &Row<'_>) -> rusqlite::Result<PersonSession> {

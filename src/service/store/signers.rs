@@ -6,10 +6,15 @@
 use super::{Commit, Hash, Kinds, Store, StoreError, millis, revision, time};
 use crate::keys::PublicKey;
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, TransactionBehavior, params};
+use std::path::Path;
+use std::time::Duration;
 
 /// Hand-overs that one answer holds: two a year for thirty years.
 const CHAIN: u32 = 64;
+
+/// How long a look from outside waits for a write to end.
+const BUSY: Duration = Duration::from_secs(5);
 
 /// A set of signers, as agents know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +126,24 @@ impl Store {
         })
         .await
     }
+}
+
+/// The signers that agents were told of last, as another process reads it; `None`: the service has
+/// not begun to keep them.
+pub(in crate::service) fn signers_in_force(path: &Path) -> Result<Option<Vec<String>>, StoreError> {
+    std::fs::metadata(path).map_err(|source| StoreError::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    db.busy_timeout(BUSY)?;
+    let kept = db
+        .prepare("SELECT 1 FROM sqlite_schema WHERE name = 'signer_sets'")?
+        .exists([])?;
+    if !kept {
+        return Ok(None);
+    }
+    Ok(newest(&db)?.map(|set| set.signers))
 }
 
 fn newest(db: &Connection) -> rusqlite::Result<Option<SetRow>> {

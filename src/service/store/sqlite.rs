@@ -5,7 +5,7 @@
 //! steps are numbered by `user_version`, each in its own transaction.
 
 use super::{Job, StoreError};
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 const BUSY: Duration = Duration::from_secs(5);
 
 /// The steps, oldest first; a step that was released is never edited.
-const STEPS: [&str; 5] = [
+pub(super) const STEPS: [&str; 5] = [
     include_str!("schema/0001.sql"),
     include_str!("schema/0002.sql"),
     include_str!("schema/0003.sql"),
@@ -43,6 +43,15 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     db.pragma_update(None, "foreign_keys", true)?;
     db.set_prepared_statement_cache_capacity(64);
     migrate(&mut db, &STEPS)?;
+    Ok(db)
+}
+
+/// Opens a database that is open already, to read from it without ever waiting for a writer.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags)?;
+    db.busy_timeout(Duration::ZERO)?;
+    db.pragma_update(None, "query_only", true)?;
     Ok(db)
 }
 
@@ -121,3 +130,6 @@ mod tests {
         assert_eq!(tables, 0);
     }
 }
+
+#[cfg(test)]
+mod upgrades;

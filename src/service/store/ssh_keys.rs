@@ -2,11 +2,7 @@
 
 use super::accounts::advance;
 use super::audit::{Act, Actor, note};
-use super::orders;
-use super::{
-    Commit, MAX_KEY_BYTES, MAX_KEYS, MAX_ORDERS, MAX_REVOKED, Store, StoreError, millis, revision,
-    time, time_opt,
-};
+use super::{Commit, MAX_KEY_BYTES, MAX_KEYS, Store, StoreError, millis, revision, time, time_opt};
 use crate::wire::KeyScope;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
@@ -29,6 +25,8 @@ pub(in crate::service) struct KeyRow {
     pub(in crate::service) scope: KeyScope,
     /// When it was saved.
     pub(in crate::service) created_at: Timestamp,
+    /// When the text that it has now was saved.
+    pub(in crate::service) saved_at: Timestamp,
     /// When it stops to open anything.
     pub(in crate::service) expires_at: Option<Timestamp>,
     /// The revision of its last change.
@@ -38,7 +36,7 @@ pub(in crate::service) struct KeyRow {
 }
 
 /// A key that is to be saved.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::service) struct NewKey {
     /// What its owner calls it.
     pub(in crate::service) name: String,
@@ -71,28 +69,6 @@ pub(in crate::service) enum Saved {
     Revoked,
 }
 
-/// What became of a deletion.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::service) enum Deleted {
-    /// It is gone; this is what it was, and the order to end its sessions, if one was wanted.
-    Done(KeyRow, Option<i64>),
-    /// The account has no key of that id.
-    NoKey,
-    /// The account's list has as many orders as it may; nothing changed.
-    TooManyOrders,
-}
-
-/// What became of a revocation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::service) enum Revocation {
-    /// It is revoked; this is what it was, and the order to end its sessions.
-    Done(KeyRow, i64),
-    /// The account has no key of that id.
-    NoKey,
-    /// The account has revoked as many keys as it may; nothing changed.
-    TooMany,
-}
-
 impl Store {
     /// Saves a key.
     pub(in crate::service) async fn save_key(
@@ -104,11 +80,7 @@ impl Store {
         let (account, committed) = (actor.account, self.committed.clone());
         self.call(move |db| {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let had = tx
-                .prepare_cached("SELECT * FROM ssh_keys WHERE account = ?1 AND public_key = ?2")?
-                .query_row(params![account, key.public_key], key_row)
-                .optional()?;
-            if let Some(had) = had {
+            if let Some(had) = by_text(&tx, account, &key.public_key)? {
                 let same = had.options == key.options && had.expires_at == key.expires_at;
                 return Ok(if same {
                     Saved::Same(had)
@@ -116,141 +88,123 @@ impl Store {
                     Saved::Differs(had.id)
                 });
             }
-            let revoked = tx
-                .prepare_cached(
-                    "SELECT 1 FROM revoked_keys WHERE account = ?1 AND fingerprint = ?2",
-                )?
-                .exists(params![account, key.fingerprint])?;
-            if revoked {
-                return Ok(Saved::Revoked);
-            }
-            let (count, bytes): (i64, i64) = tx
-                .prepare_cached(
-                    "SELECT count(*), coalesce(sum(octet_length(name) + octet_length(public_key)
-                                                   + octet_length(options)), 0)
-                     FROM ssh_keys WHERE account = ?1",
-                )?
-                .query_row([account], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            if count >= MAX_KEYS {
-                return Ok(Saved::TooMany);
-            }
-            let more = key.name.len() + key.public_key.len() + key.options.len();
-            if bytes.saturating_add(i64::try_from(more).unwrap_or(i64::MAX)) > MAX_KEY_BYTES {
-                return Ok(Saved::TooLong);
+            if let Some(no) = refusal(&tx, account, &key, None)? {
+                return Ok(no.into());
             }
             let revision = advance(&tx, account, now)?;
-            let saved = tx
-                .prepare_cached(
-                    "INSERT INTO ssh_keys (account, name, public_key, fingerprint, options,
-                                           created_at, expires_at, revision, scope)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) RETURNING *",
-                )?
-                .query_row(
-                    params![
-                        account,
-                        key.name,
-                        key.public_key,
-                        key.fingerprint,
-                        key.options,
-                        millis(now),
-                        key.expires_at.map(millis),
-                        i64::try_from(revision).unwrap_or(i64::MAX),
-                        scope_word(key.scope)
-                    ],
-                    key_row,
-                )?;
-            note(&tx, &actor, &act("ssh-key.add", &saved), now)?;
+            let saved = insert(&tx, &actor, key, revision, now)?;
             tx.commit()?;
             committed(Commit::revision(account, revision));
             Ok(Saved::New(saved))
         })
         .await
     }
+}
 
-    /// Deletes a key, and with `end_sessions` gives the order to end its sessions.
-    pub(in crate::service) async fn delete_key(
-        &self,
-        actor: Actor,
-        id: i64,
-        end_sessions: bool,
-        now: Timestamp,
-    ) -> Result<Deleted, StoreError> {
-        let (account, committed) = (actor.account, self.committed.clone());
-        self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let gone = tx
-                .prepare_cached("DELETE FROM ssh_keys WHERE account = ?1 AND id = ?2 RETURNING *")?
-                .query_row([account, id], key_row)
-                .optional()?;
-            let Some(gone) = gone else {
-                return Ok(Deleted::NoKey);
-            };
-            if end_sessions && orders::open_count(&tx, account)? >= MAX_ORDERS {
-                return Ok(Deleted::TooManyOrders);
-            }
-            let revision = advance(&tx, account, now)?;
-            let order = end_sessions
-                .then(|| orders::give(&tx, account, &gone, revision, now))
-                .transpose()?;
-            let mut act = act("ssh-key.delete", &gone);
-            act.detail["end_sessions"] = json!(end_sessions);
-            note(&tx, &actor, &act, now)?;
-            tx.commit()?;
-            committed(Commit::revision(account, revision));
-            Ok(Deleted::Done(gone, order))
-        })
-        .await
+/// Why a text may not become a key of the account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::service) enum Refused {
+    /// The account has as many keys as it may.
+    TooMany,
+    /// The account's keys would be longer than a list may be.
+    TooLong,
+    /// The account revoked this key.
+    Revoked,
+}
+
+impl From<Refused> for Saved {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::TooMany => Self::TooMany,
+            Refused::TooLong => Self::TooLong,
+            Refused::Revoked => Self::Revoked,
+        }
     }
 }
 
-impl Store {
-    /// Deletes a key, has every instance take it out of every line, and gives the order to end its
-    /// sessions.
-    pub(in crate::service) async fn revoke_key(
-        &self,
-        actor: Actor,
-        id: i64,
-        now: Timestamp,
-    ) -> Result<Revocation, StoreError> {
-        let (account, committed) = (actor.account, self.committed.clone());
-        self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let count: i64 = tx
-                .prepare_cached("SELECT count(*) FROM revoked_keys WHERE account = ?1")?
-                .query_row([account], |row| row.get(0))?;
-            if count >= MAX_REVOKED {
-                return Ok(Revocation::TooMany);
-            }
-            let gone = tx
-                .prepare_cached("DELETE FROM ssh_keys WHERE account = ?1 AND id = ?2 RETURNING *")?
-                .query_row([account, id], key_row)
-                .optional()?;
-            let Some(gone) = gone else {
-                return Ok(Revocation::NoKey);
-            };
-            tx.prepare_cached(
-                "INSERT INTO revoked_keys (account, fingerprint, public_key, revoked_at)
-                 VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
-            )?
-            .execute(params![
-                account,
-                gone.fingerprint,
-                gone.public_key,
-                millis(now)
-            ])?;
-            let revision = advance(&tx, account, now)?;
-            let order = orders::give(&tx, account, &gone, revision, now)?;
-            note(&tx, &actor, &act("ssh-key.revoke", &gone), now)?;
-            tx.commit()?;
-            committed(Commit::revision(account, revision));
-            Ok(Revocation::Done(gone, order))
-        })
-        .await
+/// Whether the account may not have this key: beside its others, or in place of the one that
+/// `instead_of` names.
+pub(super) fn refusal(
+    tx: &Connection,
+    account: i64,
+    key: &NewKey,
+    instead_of: Option<i64>,
+) -> rusqlite::Result<Option<Refused>> {
+    let revoked = tx
+        .prepare_cached("SELECT 1 FROM revoked_keys WHERE account = ?1 AND fingerprint = ?2")?
+        .exists(params![account, key.fingerprint])?;
+    if revoked {
+        return Ok(Some(Refused::Revoked));
     }
+    let (count, bytes): (i64, i64) = tx
+        .prepare_cached(
+            "SELECT count(*), coalesce(sum(octet_length(name) + octet_length(public_key)
+                                           + octet_length(options)), 0)
+             FROM ssh_keys WHERE account = ?1 AND id IS NOT ?2",
+        )?
+        .query_row(params![account, instead_of], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+    if count >= MAX_KEYS {
+        return Ok(Some(Refused::TooMany));
+    }
+    let more = key.name.len() + key.public_key.len() + key.options.len();
+    let whole = bytes.saturating_add(i64::try_from(more).unwrap_or(i64::MAX));
+    Ok((whole > MAX_KEY_BYTES).then_some(Refused::TooLong))
+}
+
+/// The key of this text, if the account has it.
+pub(super) fn by_text(
+    db: &Connection,
+    account: i64,
+    public_key: &str,
+) -> rusqlite::Result<Option<KeyRow>> {
+    db.prepare_cached("SELECT * FROM ssh_keys WHERE account = ?1 AND public_key = ?2")?
+        .query_row(params![account, public_key], key_row)
+        .optional()
+}
+
+/// The key of this id, if it is the account's.
+pub(super) fn by_id(db: &Connection, account: i64, id: i64) -> rusqlite::Result<Option<KeyRow>> {
+    db.prepare_cached("SELECT * FROM ssh_keys WHERE account = ?1 AND id = ?2")?
+        .query_row([account, id], key_row)
+        .optional()
+}
+
+/// Adds a key that nothing refuses, as part of this revision.
+pub(super) fn insert(
+    tx: &Connection,
+    actor: &Actor,
+    key: NewKey,
+    revision: u64,
+    now: Timestamp,
+) -> rusqlite::Result<KeyRow> {
+    let saved = tx
+        .prepare_cached(
+            "INSERT INTO ssh_keys (account, name, public_key, fingerprint, options, created_at,
+                                   saved_at, expires_at, revision, scope)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?9) RETURNING *",
+        )?
+        .query_row(
+            params![
+                actor.account,
+                key.name,
+                key.public_key,
+                key.fingerprint,
+                key.options,
+                millis(now),
+                key.expires_at.map(millis),
+                i64::try_from(revision).unwrap_or(i64::MAX),
+                scope_word(key.scope)
+            ],
+            key_row,
+        )?;
+    note(tx, actor, &act("ssh-key.add", &saved), now)?;
+    Ok(saved)
 }
 
 /// What is said of a key in the audit log.
-fn act(action: &'static str, key: &KeyRow) -> Act {
+pub(super) fn act(action: &'static str, key: &KeyRow) -> Act {
     let detail = json!({"name": key.name, "fingerprint": key.fingerprint});
     Act::done(action, key.id, detail)
 }
@@ -277,7 +231,7 @@ pub(super) fn keys_of(db: &Connection, account: i64) -> rusqlite::Result<Vec<Key
         .collect()
 }
 
-fn scope_word(scope: KeyScope) -> &'static str {
+pub(super) fn scope_word(scope: KeyScope) -> &'static str {
     match scope {
         KeyScope::All => "all",
         KeyScope::Some => "some",
@@ -292,7 +246,7 @@ fn scope(word: &str) -> KeyScope {
     }
 }
 
-fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
+pub(super) fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
     Ok(KeyRow {
         id: row.get("id")?,
         name: row.get("name")?,
@@ -301,6 +255,7 @@ fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
         options: row.get("options")?,
         scope: scope(&row.get::<_, String>("scope")?),
         created_at: time(row, "created_at")?,
+        saved_at: time(row, "saved_at")?,
         expires_at: time_opt(row, "expires_at")?,
         revision: revision(row, "revision")?,
         last_used_at: time_opt(row, "last_used_at")?,

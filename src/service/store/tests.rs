@@ -1,5 +1,7 @@
 //! The store by its own handle: revisions, tokens, runs.
 
+mod attachments;
+
 use super::*;
 use crate::wire::KeyScope;
 use std::sync::Mutex;
@@ -158,24 +160,39 @@ async fn an_address_is_taken_whatever_its_case() {
     assert_eq!(first.map(|key| key.account), Some(bed.account));
 }
 
+async fn speaks(bed: &Bed, instance: i64, run: Hash) -> bool {
+    let speaker = Speaker {
+        from: None,
+        request: String::new(),
+    };
+    bed.store.run(instance, run, speaker, at(1)).await.unwrap()
+}
+
 #[tokio::test]
 async fn sixty_four_superseded_runs_are_remembered() {
     let bed = bed().await;
     let made = bed
         .store
-        .add_instance(bed.actor(), "a".to_owned(), [3; 32], at(9_000), at(1_000))
+        .add_instance(
+            bed.actor(),
+            "a".to_owned(),
+            [3; 32],
+            at(9_000),
+            None,
+            at(1_000),
+        )
         .await
         .unwrap();
     let Made::Instance(instance) = made else {
         panic!("{made:?}");
     };
     for run in 0..=65_u8 {
-        assert!(bed.store.run(instance, [run; 32]).await.unwrap());
+        assert!(speaks(&bed, instance, [run; 32]).await);
     }
-    assert!(bed.store.run(instance, [65; 32]).await.unwrap());
-    assert!(!bed.store.run(instance, [64; 32]).await.unwrap());
-    assert!(!bed.store.run(instance, [1; 32]).await.unwrap());
-    assert!(bed.store.run(instance, [0; 32]).await.unwrap());
+    assert!(speaks(&bed, instance, [65; 32]).await);
+    assert!(!speaks(&bed, instance, [64; 32]).await);
+    assert!(!speaks(&bed, instance, [1; 32]).await);
+    assert!(speaks(&bed, instance, [0; 32]).await);
 }
 
 #[tokio::test]
@@ -201,7 +218,7 @@ async fn another_process_on_the_same_database_is_noticed() {
     assert_ne!(bed.store.others_version().await.unwrap(), before);
     assert_eq!(
         bed.store.revisions(vec![bed.account, 99]).await.unwrap(),
-        [(bed.account, 6_000)]
+        [(bed.account, Some(6_000)), (99, None)]
     );
 }
 

@@ -39,6 +39,13 @@ ALTER TABLE api_keys ADD COLUMN last_used_from TEXT NOT NULL DEFAULT '';
 CREATE INDEX api_keys_of_account ON api_keys (account, id);
 
 ALTER TABLE ssh_keys ADD COLUMN scope TEXT NOT NULL DEFAULT 'all' CHECK (scope IN ('all', 'some'));
+ALTER TABLE ssh_keys ADD COLUMN saved_at INTEGER NOT NULL DEFAULT 0;  -- when its present text was saved
+
+UPDATE ssh_keys SET saved_at = created_at;
+
+ALTER TABLE instances ADD COLUMN clone_seen_at INTEGER;               -- when a twin was last refused
+ALTER TABLE instances ADD COLUMN clone_from TEXT NOT NULL DEFAULT ''; -- and from which address
+ALTER TABLE instances ADD COLUMN clone_listed_at INTEGER;             -- when the audit log last had it
 
 CREATE TABLE attachments (
     instance INTEGER NOT NULL REFERENCES instances (id) ON DELETE CASCADE,
@@ -60,6 +67,14 @@ CREATE TABLE backup_codes (
     used_at INTEGER,
     PRIMARY KEY (account, hash)
 ) STRICT, WITHOUT ROWID;
+
+-- Wrong guesses at addresses that have no account: written with those at accounts, so that what
+-- the database does tells neither from the other.
+CREATE TABLE strangers (
+    guesses INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO strangers (guesses) VALUES (0);
 
 -- Answers to creates, for a request that comes again because its answer was lost.
 CREATE TABLE idempotent_creates (
@@ -90,6 +105,11 @@ CREATE TABLE audit (
 CREATE INDEX audit_of_account ON audit (account, id);
 
 CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit
+BEGIN SELECT raise(ABORT, 'the audit log is append-only'); END;
+
+-- REPLACE deletes without asking the trigger below.
+CREATE TRIGGER audit_is_not_replaced BEFORE INSERT ON audit
+WHEN EXISTS (SELECT 1 FROM audit WHERE id = new.id)
 BEGIN SELECT raise(ABORT, 'the audit log is append-only'); END;
 
 CREATE TRIGGER audit_is_not_deleted BEFORE DELETE ON audit
