@@ -1,16 +1,13 @@
 //! New accounts: a checked address, a hashed password, one full-access API key.
 
+use super::people::{self, PASSWORD};
 use super::store::{Actor, Added, FirstKey, StoreError};
 use super::token::{Kind, Token};
 use super::{Service, ServiceError};
-use argon2::{Argon2, PasswordHasher as _};
 use zeroize::Zeroizing;
 
 /// Longest e-mail address (RFC 5321, section 4.5.3.1.3, less the brackets).
 const MAX_EMAIL: usize = 254;
-
-/// Bytes of a password: enough to be one, and no work for nothing.
-const PASSWORD: std::ops::RangeInclusive<usize> = 8..=1024;
 
 /// A new account, with its secret: shown once.
 pub struct NewAccount {
@@ -35,6 +32,23 @@ pub enum AccountError {
     /// There is an account of that address.
     #[error("\"{0}\" has an account")]
     Taken(String),
+    /// There is no such account.
+    #[error("no account \"{0}\"; see `sshkeyd account list`")]
+    Unknown(String),
+    /// It is so already.
+    #[error("account \"{0}\" is {1}; nothing changed")]
+    Already(String, &'static str),
+    /// It is to be disabled before it is removed.
+    #[error(
+        "account \"{0}\" is not disabled; disable it first, so that its keys leave the instances"
+    )]
+    NotDisabled(String),
+    /// These instances may still hold its keys.
+    #[error(
+        "its keys may still be on {}: not heard to have let go of them; wait for them, remove \
+         them, or say --force and the keys stay there", .0.join(", ")
+    )]
+    KeysLeft(Vec<String>),
     /// The service cannot.
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -85,24 +99,20 @@ impl Service {
 
 /// argon2id, as a PHC string with its own salt. It takes 19 MiB and some tens of milliseconds, so
 /// it runs beside the tasks.
-async fn hash(password: Zeroizing<String>) -> Result<String, AccountError> {
+pub(super) async fn hash(password: Zeroizing<String>) -> Result<String, AccountError> {
     if !PASSWORD.contains(&password.len()) {
         return Err(AccountError::Password);
     }
-    let hashed = tokio::task::spawn_blocking(move || {
-        Argon2::default()
-            .hash_password(password.as_bytes())
-            .map(|phc| phc.to_string())
-    });
+    let hashed = tokio::task::spawn_blocking(move || people::hash(&password));
     match hashed.await {
-        Ok(Ok(phc)) => Ok(phc),
-        Ok(Err(_)) | Err(_) => Err(ServiceError::from(StoreError::Lost).into()),
+        Ok(Some(phc)) => Ok(phc),
+        Ok(None) | Err(_) => Err(ServiceError::from(StoreError::Lost).into()),
     }
 }
 
 /// One @ with something on either side, nothing that steers a terminal, no blanks. Whether mail
 /// arrives there only mail can tell.
-fn is_email(text: &str) -> bool {
+pub(super) fn is_email(text: &str) -> bool {
     let parts: Vec<&str> = text.split('@').collect();
     text.len() <= MAX_EMAIL
         && parts.len() == 2
@@ -113,8 +123,6 @@ fn is_email(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use argon2::PasswordVerifier as _;
-    use argon2::password_hash::phc::PasswordHash;
 
     #[test]
     fn an_address_has_one_at_and_two_sides() {
@@ -127,23 +135,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_password_is_kept_as_argon2id() {
-        let kept = hash(Zeroizing::new("correct horse".to_owned()))
-            .await
-            .unwrap();
-        assert!(kept.starts_with("$argon2id$v=19$"));
-        let phc = PasswordHash::new(&kept).unwrap();
-        assert!(
-            Argon2::default()
-                .verify_password(b"correct horse", &phc)
-                .is_ok()
-        );
-        assert!(
-            Argon2::default()
-                .verify_password(b"wrong horse", &phc)
-                .is_err()
-        );
-        let short = hash(Zeroizing::new("short".to_owned())).await;
-        assert!(matches!(short, Err(AccountError::Password)));
+    async fn what_is_too_short_or_far_too_long_is_no_password() {
+        for text in ["", "short77", &"x".repeat(1_025)] {
+            let refused = hash(Zeroizing::new(text.to_owned())).await;
+            assert!(matches!(refused, Err(AccountError::Password)));
+        }
+        assert!(hash(Zeroizing::new("eight888".to_owned())).await.is_ok());
     }
 }
