@@ -101,15 +101,16 @@ impl Hub {
         let Some(bells) = accounts.get(&commit.account) else {
             return;
         };
+        // Access first: whoever wakes for the keys sees that he may have none to see.
+        if commit.access {
+            bells.access.send_modify(|count| *count += 1);
+        }
         bells.keys.send_if_modified(|mark| {
             let before = *mark;
             mark.revision = mark.revision.max(commit.revision.unwrap_or(0));
             mark.removals += u64::from(commit.removal);
             *mark != before
         });
-        if commit.access {
-            bells.access.send_modify(|count| *count += 1);
-        }
         bells.news.send_modify(|news| news.add(commit.kinds));
     }
 
@@ -157,7 +158,7 @@ impl Hub {
             for (account, revision) in revisions {
                 // What it wrote is not known: whoever waits looks for himself.
                 self.committed(Commit {
-                    revision: Some(revision),
+                    revision,
                     access: true,
                     ..Commit::of(account, Kinds::ALL)
                 });

@@ -7,6 +7,7 @@ use super::Service;
 use super::api::ApiError;
 use super::auth::Caller;
 use super::store::{Act, Actor};
+use super::words;
 use axum::http::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -34,7 +35,7 @@ struct Room {
 
 impl Refusals {
     /// Room for one: how many were left out since the last one that had it.
-    fn take(&self, account: i64, now: Timestamp) -> Option<u64> {
+    pub(super) fn take(&self, account: i64, now: Timestamp) -> Option<u64> {
         let now = now.as_millisecond();
         let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if rooms.len() >= ACCOUNTS {
@@ -53,6 +54,16 @@ impl Refusals {
     }
 }
 
+impl Refusals {
+    /// One that was left out for another reason.
+    pub(super) fn leave_out(&self, account: i64) {
+        let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(room) = rooms.get_mut(&account) {
+            room.left_out += 1;
+        }
+    }
+}
+
 impl Service {
     /// Notes that a caller was refused.
     pub(super) async fn refused(
@@ -62,7 +73,8 @@ impl Service {
         path: &str,
         error: &ApiError,
     ) {
-        let detail = json!({"call": format!("{method} {path}"), "why": error.code()});
+        let call = words::said(&format!("{method} {path}"));
+        let detail = json!({"call": call, "why": error.code()});
         self.note_refusal(caller.actor.clone(), "request", detail)
             .await;
     }
@@ -74,13 +86,18 @@ impl Service {
         let Some(left_out) = self.refusals.take(actor.account, now) else {
             return;
         };
-        if left_out > 0 {
-            detail["not_listed"] = json!(left_out);
-        }
+        not_listed(&mut detail, left_out);
         let noted = self.store.note(actor, Act::refused(action, detail), now);
         if let Err(error) = noted.await {
             tracing::debug!(%error, "audit log");
         }
+    }
+}
+
+/// Says how many refusals before this one are not in the log.
+pub(super) fn not_listed(detail: &mut Value, left_out: u64) {
+    if let Some(fields) = detail.as_object_mut().filter(|_| left_out > 0) {
+        fields.insert("not_listed".to_owned(), json!(left_out));
     }
 }
 
