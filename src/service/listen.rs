@@ -5,16 +5,18 @@
 
 use super::Service;
 use super::api;
+use super::crowd::Crowd;
 use super::patience::Patient;
 use super::tls::Reloading;
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{HeaderValue, Request, Uri};
+use bytes::BytesMut;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 const HEADERS: Duration = Duration::from_secs(10);
@@ -43,10 +46,23 @@ const SPARE: usize = 1_024;
 pub(super) struct Conn {
     /// Who is at the other end.
     pub(super) peer: SocketAddr,
+    /// What the request's place is counted by ([`Service::counted`]); known once its headers are.
+    pub(super) counted: Option<IpAddr>,
     stopping: watch::Receiver<bool>,
 }
 
 impl Conn {
+    /// One of loopback, that ends when this says so.
+    #[cfg(test)]
+    pub(super) fn of_test(stopping: watch::Receiver<bool>) -> Self {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 50_022));
+        Self {
+            peer,
+            counted: None,
+            stopping,
+        }
+    }
+
     /// Returns when the service stops.
     pub(super) async fn stopping(&mut self) {
         // An error is a loop that has ended: it stopped.
@@ -63,7 +79,8 @@ pub(super) async fn run(
 ) {
     let room = service.max_held.saturating_add(SPARE);
     let room = Arc::new(Semaphore::new(room.min(Semaphore::MAX_PERMITS)));
-    let router = api::router(service);
+    let router = api::router(service.clone());
+    let crowd = Arc::new(Crowd::default());
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -76,24 +93,25 @@ pub(super) async fn run(
         let Some((stream, peer, place)) = accepted else {
             continue;
         };
+        let Ok(one_of_crowd) = service.admit(&crowd, peer.ip()) else {
+            tracing::debug!(%peer, "too many connections");
+            continue;
+        };
         let acceptor = tls.as_ref().map(Reloading::acceptor);
         let router = router.clone();
+        let counted = service.metrics.connection();
         let conn = Conn {
             peer,
+            counted: None,
             stopping: stopping.clone(),
         };
         connections.spawn(async move {
-            let _place = place;
+            let _places = (place, one_of_crowd, counted);
             let stream = Patient::new(stream, UNREAD);
             match acceptor {
                 None => converse(stream, router, conn).await,
-                Some(acceptor) => {
-                    match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-                        Ok(Ok(stream)) => converse(stream, router, conn).await,
-                        Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS"),
-                        Err(_) => tracing::debug!(%peer, "no TLS in time"),
-                    }
-                }
+                // In a box: a connection without TLS is not to have room for one with it.
+                Some(acceptor) => Box::pin(secured(acceptor, stream, router, conn)).await,
             }
         });
     }
@@ -128,6 +146,16 @@ async fn accept(
     }
 }
 
+/// The same, once there is TLS.
+async fn secured(acceptor: TlsAcceptor, stream: Patient<TcpStream>, router: Router, conn: Conn) {
+    let peer = conn.peer;
+    match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => converse(stream, router, conn).await,
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS"),
+        Err(_) => tracing::debug!(%peer, "no TLS in time"),
+    }
+}
+
 /// One connection, request after request.
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -138,6 +166,7 @@ async fn converse(
     let of_request = conn.clone();
     let answer = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
+        let_go(&mut request);
         request.extensions_mut().insert(of_request.clone());
         router.clone().oneshot(request)
     });
@@ -156,5 +185,60 @@ async fn converse(
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "connection");
+    }
+}
+
+/// Copies what a request has of its connection's read buffer. Hyper reads on while a request is
+/// answered, to notice an end, and takes another 8 KiB for that where the first are still used.
+fn let_go<B>(request: &mut Request<B>) {
+    let values: usize = request.headers().values().map(HeaderValue::len).sum();
+    let uri = request.uri().to_string();
+    let mut copies = BytesMut::with_capacity(values + uri.len());
+    copies.extend_from_slice(uri.as_bytes());
+    if let Ok(uri) = Uri::from_maybe_shared(copies.split().freeze()) {
+        *request.uri_mut() = uri;
+    }
+    for value in request.headers_mut().values_mut() {
+        copies.extend_from_slice(value.as_bytes());
+        if let Ok(copy) = HeaderValue::from_maybe_shared(copies.split().freeze()) {
+            *value = copy;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    #[test]
+    fn a_request_says_the_same_and_holds_nothing_of_the_buffer_that_it_was_read_into() {
+        let buffer = Bytes::from(b"/v1/a%20b?c=d#one two\xff".to_vec());
+        let mut request = Request::new(());
+        *request.uri_mut() = Uri::from_maybe_shared(buffer.slice(..13)).unwrap();
+        for (name, place) in [("a", 14..17), ("b", 18..22), ("a", 0..0)] {
+            let value = HeaderValue::from_maybe_shared(buffer.slice(place)).unwrap();
+            request.headers_mut().append(name, value);
+        }
+        let said = (request.uri().clone(), request.headers().clone());
+        let_go(&mut request);
+        assert_eq!(said, (request.uri().clone(), request.headers().clone()));
+        assert_eq!(request.uri().query(), Some("c=d"));
+        drop(said);
+        assert!(buffer.is_unique());
+    }
+
+    #[test]
+    fn every_form_of_a_target_stays_as_it_is() {
+        for target in ["/", "*", "http://a.example:80/b?c", "a.example:443", "/?"] {
+            let mut request = Request::new(());
+            *request.uri_mut() = target.parse().unwrap();
+            let_go(&mut request);
+            assert_eq!(request.uri(), &target.parse::<Uri>().unwrap());
+            assert_eq!(
+                request.uri().authority().is_some(),
+                target.contains("a.example")
+            );
+        }
     }
 }
