@@ -11,7 +11,7 @@ use crate::trust::Signer;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 use zeroize::Zeroizing;
 
@@ -19,8 +19,10 @@ use zeroize::Zeroizing;
 const SIGNER: &str = "snapshot-signer";
 /// The one before, after a rotation.
 const PREVIOUS: &str = "previous-signer";
-/// The public key of one that was given away.
-const COMPROMISED: &str = "compromised-signer.pub";
+/// The public keys of all before, one a line: no secret, and no use but to know them again.
+const FORMER: &str = "former-signers.pub";
+/// As many are remembered, the last ones.
+const REMEMBERED: usize = 64;
 
 /// Sets this MAC apart from anything else that the key makes.
 const TAG: &[u8] = b"sshkeyd secrets of a database v1\0";
@@ -59,17 +61,13 @@ impl Secrets {
             Some(bytes) => Some(signer(&path, &bytes)?),
             None => None,
         };
-        let path = dir.join(COMPROMISED);
-        let compromised = private_file::read(&path).map_err(|e| fault(&path, e))?;
-
         Ok(Self {
             sealing_key: Zeroizing::new(*sealing_key),
             signers: Signers {
                 // A rotation that was cut off before its last step has both the same.
                 previous: previous.filter(|previous| previous.public() != current.public()),
                 current,
-                compromised: compromised
-                    .map(|line| String::from_utf8_lossy(&line).trim().to_owned()),
+                former: former(dir)?,
             },
         })
     }
@@ -81,6 +79,24 @@ impl Secrets {
         mac.update(TAG);
         mac.finalize().into_bytes().into()
     }
+}
+
+/// Whether the directory is this user's: what another one puts there the service cannot read, and
+/// so would not start again.
+pub(super) fn is_ours(dir: &Path) -> Result<(), ServiceError> {
+    let owner = match std::fs::metadata(dir) {
+        Ok(about) => about.uid(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(fault(dir, error)),
+    };
+    if owner == crate::sys::users::current_uid() {
+        return Ok(());
+    }
+    let what = format!("belongs to user {owner}; run this as that user");
+    Err(fault(
+        dir,
+        io::Error::new(io::ErrorKind::PermissionDenied, what),
+    ))
 }
 
 /// A new snapshot signer.
@@ -107,13 +123,28 @@ pub(super) fn put_signers(
             shredded => shredded.map_err(|e| fault(&path, e)),
         }
     };
+    let mut lines = former(dir)?;
+    lines.push(old.public().to_string());
+    let known = lines.len().saturating_sub(REMEMBERED);
+    let lines: String = lines.drain(known..).map(|line| line + "\n").collect();
+    put(FORMER, lines.as_bytes())?;
     if compromised {
-        put(COMPROMISED, old.public().to_string().as_bytes())?;
         take(PREVIOUS)?;
     } else {
         put(PREVIOUS, &pem(old))?;
     }
     put(SIGNER, &pem(new))
+}
+
+fn former(dir: &Path) -> Result<Vec<String>, ServiceError> {
+    let path = dir.join(FORMER);
+    let bytes = private_file::read(&path).map_err(|e| fault(&path, e))?;
+    let text = bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    Ok(text
+        .unwrap_or_default()
+        .lines()
+        .map(str::to_owned)
+        .collect())
 }
 
 fn pem(signer: &Signer) -> Zeroizing<Vec<u8>> {

@@ -6,7 +6,7 @@
 //! service's: every agent would hold.
 
 use super::secrets::{self, Secrets};
-use super::store::{HandoverRow, SetRow};
+use super::store::{HandoverRow, SetRow, StoreError, signers_in_force};
 use super::{Service, ServiceError};
 use crate::config::ServerConfig;
 use crate::trust::Signer;
@@ -23,8 +23,9 @@ pub(super) struct Signers {
     pub(super) current: Signer,
     /// Signs too, for those who do not know the current one yet.
     pub(super) previous: Option<Signer>,
-    /// The public key line of one that was given away: nothing leads on from it.
-    pub(super) compromised: Option<String>,
+    /// The public key lines of all before. Where agents were told of one of these last, it was given
+    /// away, or the database is an older copy: nothing leads on from it.
+    pub(super) former: Vec<String>,
 }
 
 impl Signers {
@@ -72,8 +73,7 @@ impl Signers {
             let signature = by.sign(HANDOVER_NAMESPACE, &payload);
             return Step::Handover(HandoverRow { payload, signature });
         }
-        let given_away = self.compromised.as_ref();
-        if given_away.is_some_and(|line| set.signers.contains(line)) {
+        if self.former.iter().any(|line| set.signers.contains(line)) {
             return Step::Break;
         }
         Step::Stranger
@@ -113,7 +113,14 @@ impl Service {
                 }
                 Some(Step::Stranger) => return Err(ServiceError::Strangers("snapshot-signer")),
                 Some(Step::Handover(handover)) => Some(handover),
-                Some(Step::Break) | None => None,
+                Some(Step::Break) => {
+                    tracing::warn!(
+                        "nothing leads on from the signers that agents were told of last; those that \
+                         know none of the present ones want a new token"
+                    );
+                    None
+                }
+                None => None,
             };
             let (before, lines) = (set.map(|set| set.id), signers.lines());
             let adopted = self.store.adopt_signers(before, lines, handover, now);
@@ -184,9 +191,19 @@ pub struct Rotated {
 /// `compromised`: the old one signs nothing more, and nothing leads on from it.
 ///
 /// # Errors
-/// [`ServiceError::Secrets`]: the old one stays.
+/// [`ServiceError::NotAdopted`] where the old one is not in force: of two rotations the service
+/// would know neither end, and start no more. [`ServiceError::Secrets`], [`ServiceError::Store`].
+/// The old one stays.
 pub fn rotate_signer(config: &ServerConfig, compromised: bool) -> Result<Rotated, ServiceError> {
+    secrets::is_ours(&config.secrets_dir)?;
     let old = Secrets::load(&config.secrets_dir)?.signers.current;
+    match signers_in_force(&config.database) {
+        Ok(Some(set)) if set.contains(&old.public().to_string()) => {}
+        // Nobody was ever told of a signer.
+        Err(StoreError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+        Ok(_) => return Err(ServiceError::NotAdopted),
+        Err(error) => return Err(error.into()),
+    }
     let new = secrets::new_signer();
     let (old_key, new_key) = (old.public(), new.public());
     secrets::put_signers(&config.secrets_dir, &old, &new, compromised)?;
