@@ -7,21 +7,22 @@
 
 mod means;
 
-pub(super) use means::Means;
+pub(super) use means::{COOKIE_NAME, Means, PLAIN_COOKIE_NAME, X_SSHKEYD};
 
 use super::Service;
 use super::api::{ApiError, Asked};
 use super::holds::Holder;
+use super::limits::{self, Limits};
 use super::permissions::Permissions;
 use super::store::{Actor, AgentSession, AnySession, ApiKeyRow, By, Hash, SessionKind};
 use super::token::Kind;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use ipnet::IpNet;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Who a token speaks for.
 #[derive(Debug, Clone)]
@@ -64,6 +65,12 @@ impl Caller {
     /// It is a person's session, not an API key.
     pub(super) fn is_person(&self) -> bool {
         matches!(self.bearing, Bearing::Session(..))
+    }
+
+    /// How long the token is good for, if not for ever.
+    pub(super) fn left(&self, now: Timestamp) -> Option<Duration> {
+        let left = self.ends?.duration_since(now);
+        Some(Duration::try_from(left).unwrap_or(Duration::ZERO))
     }
 
     /// Who holds the queries that it holds.
@@ -173,15 +180,15 @@ impl Service {
                 // Rights that were narrowed are not those that this query was let in by.
                 key.is_some_and(|key| {
                     may_come_from(&key, caller.actor.from)
-                        && rights(&key).is_some_and(|rights| rights == *caller.rights)
+                        && limits::rights(&key).is_some_and(|rights| rights == *caller.rights)
                 })
             }
             Bearing::Session(..) => self.store.session(caller.token, now).await?.is_some(),
         };
-        if good {
-            Ok(())
-        } else {
-            Err(ApiError::session_ended())
+        match caller.bearing {
+            _ if good => Ok(()),
+            Bearing::ApiKey(_) => Err(ApiError::unauthorized()),
+            Bearing::Session(..) => Err(ApiError::session_ended()),
         }
     }
 
@@ -201,18 +208,27 @@ impl Service {
     ///
     /// # Errors
     /// 400 for what is no run id, 409 `clone` for a run that another has superseded.
-    pub(super) async fn take_run(&self, agent: &AgentSession, run: &str) -> Result<Hash, ApiError> {
+    pub(super) async fn take_run(
+        &self,
+        agent: &AgentSession,
+        run: &str,
+        asked: &Asked,
+    ) -> Result<Hash, ApiError> {
         let run = run_hash(run)?;
-        if agent.run == Some(run) || self.store.run(agent.instance, run).await? {
+        if agent.run == Some(run) {
             return Ok(run);
         }
-        Err(ApiError::twin())
+        let (instance, now) = (agent.instance, self.now());
+        match Box::pin(self.store.run(instance, run, asked.speaker(), now)).await? {
+            true => Ok(run),
+            false => Err(ApiError::twin()),
+        }
     }
 }
 
 /// A key whose tree or networks cannot be read may do nothing.
 fn of_api_key(key: ApiKeyRow, token: Hash, asked: &Asked) -> Option<Identity> {
-    let rights = rights(&key)?;
+    let rights = limits::rights(&key)?;
     Some(Identity::Caller(Caller {
         actor: Actor {
             account: key.account,
@@ -230,22 +246,9 @@ fn of_api_key(key: ApiKeyRow, token: Hash, asked: &Asked) -> Option<Identity> {
     }))
 }
 
-fn rights(key: &ApiKeyRow) -> Option<Permissions> {
-    let tree = serde_json::from_str(&key.rights).ok()?;
-    Permissions::parse(&tree).ok()
-}
-
 /// Whether the key is good from there; one with networks is not good from nowhere.
 fn may_come_from(key: &ApiKeyRow, from: Option<IpAddr>) -> bool {
-    let Ok(networks) = serde_json::from_str::<Vec<String>>(&key.addresses) else {
-        return false;
-    };
-    let from = from.map(|from| from.to_canonical());
-    let is_in = |network: &String| {
-        let network = network.parse::<IpNet>();
-        from.is_some_and(|from| network.is_ok_and(|network| network.contains(&from)))
-    };
-    networks.is_empty() || networks.iter().any(is_in)
+    limits::networks(key).is_some_and(|networks| Limits::admit(&networks, from))
 }
 
 /// What is kept of a run id.

@@ -7,7 +7,7 @@ use super::rollout;
 use super::store::{Hash, KeyRow, Report, Seen, USED_STEP};
 use crate::wire::{Device, InstanceState, Session, State, Status, TargetStatus};
 use jiff::{SignedDuration, Timestamp};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet, btree_map};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What agents are told: seconds between heartbeats.
@@ -22,6 +22,9 @@ const WRITE_NEWS: SignedDuration = SignedDuration::from_secs(1);
 /// An instance may lift its account's revision this often: each time wakes the whole account.
 const LIFT: SignedDuration = SignedDuration::from_secs(60);
 
+/// Milliseconds from save to proof, and which save of the key's text that was, in milliseconds.
+type Proved = (u64, i64);
+
 /// All instances.
 #[derive(Default)]
 pub(super) struct Board(Mutex<HashMap<i64, Entry>>);
@@ -35,7 +38,11 @@ struct Entry {
     device: Option<Arc<Device>>,
     /// The device is not in the store as it is here.
     device_new: bool,
-    proved: BTreeMap<i64, u64>,
+    proved: BTreeMap<i64, Proved>,
+    /// Since when it is known to be there: before that a key waited for the instance.
+    since: Option<Timestamp>,
+    /// From save to proof, milliseconds, of keys that were proved just now.
+    took: Vec<u64>,
     /// Key id to the latest use that this instance's sessions were last passed on with.
     used: BTreeMap<i64, Timestamp>,
     written: Option<(Timestamp, bool, Arc<Status>)>,
@@ -117,9 +124,12 @@ impl Board {
         keys: &[KeyRow],
         now: Timestamp,
     ) -> Option<Report> {
+        // Before the lock, for which every other instance waits.
+        let proved = rollout::proved(keys, &status);
         let mut board = self.lock();
         let entry = board.entry(instance).or_default();
         entry.heard = Some(now);
+        entry.since.get_or_insert(now);
         let stopped = stopped || entry.ended == Some(run);
         entry.stopped = stopped;
         entry.ended = stopped.then_some(run);
@@ -135,16 +145,20 @@ impl Board {
             Some((_, _, was)) if facts(was) != facts(&status) => WRITE_NEWS,
             Some(_) => WRITE,
         };
-        entry
-            .proved
-            .retain(|id, _| keys.iter().any(|key| key.id == *id));
-        for key in keys {
-            if rollout::is_proved(key, &status) {
-                let took = now.duration_since(key.created_at).as_millis();
-                entry
-                    .proved
-                    .entry(key.id)
-                    .or_insert_with(|| u64::try_from(took).unwrap_or(0));
+        entry.proved.retain(|id, proved| {
+            // By id, as the store gives them.
+            let at = keys.binary_search_by_key(id, |key| key.id).ok();
+            let key = at.and_then(|at| keys.get(at));
+            key.is_some_and(|key| key.saved_at.as_millisecond() == proved.1)
+        });
+        for key in proved {
+            let took = now.duration_since(key.saved_at).as_millis();
+            let took = u64::try_from(took).unwrap_or(0);
+            if let btree_map::Entry::Vacant(place) = entry.proved.entry(key.id) {
+                place.insert((took, key.saved_at.as_millisecond()));
+                if entry.since.is_some_and(|since| since <= key.saved_at) {
+                    entry.took.push(took);
+                }
             }
         }
         let status = Arc::new(status);
@@ -203,6 +217,16 @@ impl Board {
         news
     }
 
+    /// Milliseconds from save to proof of the keys that its last report was the first to prove. A
+    /// key that is older than all that is known of the instance has waited for it, and counts not.
+    pub(super) fn took(&self, instance: i64) -> Vec<u64> {
+        let mut board = self.lock();
+        let entry = board.get_mut(&instance);
+        entry
+            .map(|entry| std::mem::take(&mut entry.took))
+            .unwrap_or_default()
+    }
+
     /// Whether this instance may lift its account's revision now; if so, not again for a minute.
     pub(super) fn may_lift(&self, instance: i64, now: Timestamp) -> bool {
         let mut board = self.lock();
@@ -224,8 +248,26 @@ impl Board {
             last_seen: entry.and_then(|e| if e.held > 0 { Some(now) } else { e.heard }),
             status: entry.and_then(|e| e.status.clone()),
             device: entry.and_then(|e| e.device.clone()),
-            proved: entry.map(|e| e.proved.clone()).unwrap_or_default(),
+            proved: entry
+                .map(|e| {
+                    e.proved
+                        .iter()
+                        .map(|(id, proved)| (*id, proved.0))
+                        .collect()
+                })
+                .unwrap_or_default(),
         }
+    }
+
+    /// Of how many instances something is known.
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Nothing is known of any but these, and those that hold a query.
+    pub(super) fn keep(&self, instances: &HashSet<i64>) {
+        let mut board = self.lock();
+        board.retain(|id, entry| entry.held > 0 || instances.contains(id));
     }
 
     /// It is gone.
@@ -289,91 +331,4 @@ impl Drop for Presence {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(s: i64) -> Timestamp {
-        Timestamp::from_second(s).unwrap()
-    }
-
-    fn status(state: State) -> Status {
-        Status {
-            version: "0".to_owned(),
-            instance: None,
-            state,
-            sources: Vec::new(),
-            targets: Vec::new(),
-            certificates: None,
-            sessions: Vec::new(),
-            conditions: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn an_instance_fades_from_live_to_offline_and_a_clean_stop_says_so_at_once() {
-        let board = Board::default();
-        let state = |s| board.look(1, true, at(s)).state;
-        assert_eq!(state(0), InstanceState::Never);
-        board.heard(1, at(1_000));
-        assert_eq!(state(1_060), InstanceState::Live);
-        assert_eq!(state(1_061), InstanceState::Stale);
-        assert_eq!(state(1_300), InstanceState::Stale);
-        assert_eq!(state(1_301), InstanceState::Offline);
-        assert_eq!(state(500), InstanceState::Offline);
-        board.report(
-            (1, [1; 32]),
-            (status(State::Ok), None),
-            true,
-            &[],
-            at(2_000),
-        );
-        assert_eq!(state(2_000), InstanceState::Offline);
-        board.heard(1, at(2_001));
-        assert_eq!(state(2_001), InstanceState::Live);
-    }
-
-    #[test]
-    fn a_held_query_is_life_until_it_ends_but_not_after_a_stop() {
-        let board = Arc::new(Board::default());
-        let held = board.hold(1, [1; 32], Arc::new(|| at(5_000)));
-        assert_eq!(board.look(1, true, at(90_000)).state, InstanceState::Live);
-        board.report(
-            (1, [1; 32]),
-            (status(State::Ok), None),
-            true,
-            &[],
-            at(5_000),
-        );
-        drop(held);
-        assert_eq!(board.look(1, true, at(5_000)).state, InstanceState::Offline);
-        let late = board.hold(1, [1; 32], Arc::new(|| at(5_001)));
-        assert_eq!(board.look(1, true, at(5_001)).state, InstanceState::Offline);
-        drop(late);
-        board.report(
-            (1, [1; 32]),
-            (status(State::Ok), None),
-            false,
-            &[],
-            at(5_001),
-        );
-        assert_eq!(board.look(1, true, at(5_001)).state, InstanceState::Offline);
-        let _next = board.hold(1, [2; 32], Arc::new(|| at(5_002)));
-        assert_eq!(board.look(1, true, at(5_002)).state, InstanceState::Live);
-    }
-
-    #[test]
-    fn news_is_written_at_once_and_the_rest_once_a_minute() {
-        let board = Board::default();
-        let report = |state, stop, s| {
-            board
-                .report((1, [1; 32]), (status(state), None), stop, &[], at(s))
-                .is_some()
-        };
-        assert!(report(State::Ok, false, 100));
-        assert!(!report(State::Ok, false, 130));
-        assert!(report(State::Ok, false, 160));
-        assert!(!report(State::Degraded, false, 160));
-        assert!(report(State::Degraded, false, 161));
-        assert!(report(State::Degraded, true, 161));
-    }
-}
+mod tests;

@@ -1,22 +1,31 @@
 //! The account key service: accounts, their keys and instances, and signed lists for agents.
 //!
 //! The map: `store/` keeps, `snapshots` signs, `hub` wakes those who wait, `board` knows who was
-//! heard, `holds` counts held queries, `rollout` draws the picture of a key, `auth` and `token`
-//! say who asks, `api/` has a file a resource, `listen` and `tls` are the door. A save goes
+//! heard, `holds`, `rates` and `crowd` count who asks for how much, `rollout` draws the picture of
+//! a key, `auth`, `token` and `proxies` say who asks and from where, `metrics` counts, `api/` has a file a resource, `listen` and `tls` are the door. A save goes
 //! `api` → `store` (one transaction: key and revision) → `hub` → every held query → `snapshots`
 //! (one signature) → answer. Refuses to speak plaintext off loopback, and to log a token or a key.
 
+mod account_acts;
 mod accounts;
 mod api;
 mod auth;
+mod backup;
 mod board;
+mod console;
+mod crowd;
 mod holds;
 mod hub;
+mod limits;
 mod listen;
+mod metrics;
 mod nonce;
 mod patience;
+mod people;
 mod permissions;
+mod programs;
 mod proxies;
+mod rates;
 mod refusals;
 mod rollout;
 mod sealing;
@@ -26,38 +35,56 @@ mod snapshots;
 mod store;
 mod tls;
 mod token;
+mod uses;
 mod words;
 
+pub use account_acts::AccountSummary;
 pub use accounts::{AccountError, NewAccount};
+pub use backup::{BackupError, Restored, backup, restore};
 pub use signers::{Rotated, rotate_signer};
 
 use crate::config::{ServerConfig, TlsFiles};
 use crate::sys::clock;
+use crate::sys::database_file::Held;
 use crate::wire::InstanceState;
 use board::Board;
+use bytes::Bytes;
 use holds::Holds;
 use hub::Hub;
-use ipnet::IpNet;
 use jiff::Timestamp;
+use metrics::Metrics;
 use nonce::Nonces;
+use people::People;
+use programs::Programs;
+use proxies::Proxies;
+use rates::Rates;
 use refusals::Refusals;
 use sealing::Sealing;
 use secrets::Secrets;
 use snapshots::Snapshots;
 use std::fmt;
 use std::io;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use store::{Store, StoreError};
 use tokio::net::TcpListener;
+use uses::Uses;
 use zeroize::Zeroizing;
+
+/// How long a question to the database may take while the service counts as alive.
+const ALIVE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Says what time it is.
 type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// The service, open: cheap to clone.
+/// The service, open: cheap to clone, for every request has one of its own.
 #[derive(Clone)]
-pub struct Service {
+pub struct Service(Arc<Parts>);
+
+/// What all clones of a [`Service`] share.
+#[derive(Clone)]
+pub struct Parts {
     store: Store,
     hub: Arc<Hub>,
     board: Arc<Board>,
@@ -67,12 +94,35 @@ pub struct Service {
     sealing_key: Arc<Zeroizing<[u8; 32]>>,
     sealing: Arc<Sealing>,
     refusals: Arc<Refusals>,
-    proxies: Arc<[IpNet]>,
+    people: Arc<People>,
+    uses: Arc<Uses>,
+    programs: Arc<Programs>,
+    reveal_api_keys: bool,
+    proxies: Arc<Proxies>,
+    rates: Arc<Rates>,
+    metrics: Arc<Metrics>,
+    openapi: Arc<OnceLock<Bytes>>,
     public_url: Arc<str>,
     on_loopback: bool,
     danger_plaintext: bool,
     max_held: usize,
     clock: Clock,
+    /// Nobody restores the database meanwhile.
+    _in_use: Arc<Held>,
+}
+
+impl Deref for Service {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Parts({})", self.public_url)
+    }
 }
 
 impl fmt::Debug for Service {
@@ -92,19 +142,36 @@ impl Service {
     }
 
     fn open_at(config: &ServerConfig, clock: Clock) -> Result<Self, ServiceError> {
+        let in_use = Held::shared(&config.database).map_err(|source| {
+            let source = match source.kind() {
+                io::ErrorKind::WouldBlock => io::Error::other("being restored; wait for its end"),
+                _ => source,
+            };
+            StoreError::File {
+                path: config.database.clone(),
+                source,
+            }
+        })?;
         let secrets = Secrets::load(&config.secrets_dir)?;
         let hub = Arc::new(Hub::default());
         let bell = hub.clone();
         let committed: store::Committed = Arc::new(move |commit| bell.committed(commit));
         let (store, seen) = Store::open(&config.database, committed)?;
-        Ok(Self {
+        Ok(Self(Arc::new(Parts {
             store,
             hub,
             board: Arc::new(Board::new(seen)),
             holds: Holds::new(config.max_held),
             sealing: Arc::new(Sealing::new(&secrets.sealing_key)),
             refusals: Arc::default(),
-            proxies: config.trusted_proxies.clone().into(),
+            people: Arc::new(People::new(config, secrets.sealing_key.clone())),
+            uses: Arc::default(),
+            reveal_api_keys: config.reveal_api_keys,
+            programs: Arc::new(Programs::new(config.install_dir.clone())),
+            proxies: Arc::new(Proxies::new(config.trusted_proxies.clone())),
+            rates: Arc::default(),
+            metrics: Arc::default(),
+            openapi: Arc::default(),
             on_loopback: config.listen.ip().is_loopback(),
             nonces: Arc::new(Nonces::new(secrets.sealing_key.clone())),
             sealing_key: Arc::new(secrets.sealing_key),
@@ -113,7 +180,46 @@ impl Service {
             danger_plaintext: config.danger_plaintext,
             max_held: config.max_held,
             clock,
-        })
+            _in_use: Arc::new(in_use),
+        })))
+    }
+
+    /// Takes in what of a configuration that was read again can change without a restart; gives the
+    /// keys of the rest that differ from `running`, which wait for one.
+    #[must_use]
+    pub fn reload(&self, running: &ServerConfig, new: &ServerConfig) -> Vec<&'static str> {
+        self.proxies.set(new.trusted_proxies.clone());
+        let fixed = [
+            ("listen", running.listen == new.listen),
+            ("public-url", running.public_url == new.public_url),
+            ("database", running.database == new.database),
+            ("secrets-dir", running.secrets_dir == new.secrets_dir),
+            ("tls", running.tls == new.tls),
+            (
+                "danger-plaintext",
+                running.danger_plaintext == new.danger_plaintext,
+            ),
+            ("sign-up", running.sign_up == new.sign_up),
+            (
+                "session-lifetime",
+                running.session_lifetime == new.session_lifetime,
+            ),
+            (
+                "reveal-api-keys",
+                running.reveal_api_keys == new.reveal_api_keys,
+            ),
+            ("install-dir", running.install_dir == new.install_dir),
+        ];
+        let differ = fixed.iter().filter(|(_, same)| !same);
+        differ.map(|(key, _)| *key).collect()
+    }
+
+    /// Whether work is still done: the database's thread answers, were it with a fault.
+    pub async fn is_alive(&self) -> bool {
+        match tokio::time::timeout(ALIVE, self.store.ping()).await {
+            Ok(Err(StoreError::Busy | StoreError::Lost)) | Err(_) => false,
+            Ok(_) => true,
+        }
     }
 
     fn now(&self) -> Timestamp {
@@ -130,10 +236,22 @@ impl Service {
             if let Err(error) = self.settle_orders().await {
                 tracing::debug!(%error, "orders");
             }
+            if let Err(error) = self.forget_removed().await {
+                tracing::debug!(%error, "removed instances");
+            }
         }
     }
 
-    /// The same, once. An instance that is stale may still be there: it is waited for.
+    /// Forgets what was said by instances that are gone: a minute after their last word, with their
+    /// account, by another process.
+    async fn forget_removed(&self) -> Result<(), StoreError> {
+        if let Some(there) = self.store.instances_below(self.board.len()).await? {
+            self.board.keep(&there);
+        }
+        Ok(())
+    }
+
+    /// Lets orders leave, once. An instance that is stale may still be there: it is waited for.
     async fn settle_orders(&self) -> Result<(), StoreError> {
         let (board, now) = (self.board.clone(), self.now());
         let is_live = move |instance| {
@@ -162,11 +280,19 @@ pub async fn serve(
     let tls = tls.map(tls::Reloading::load).transpose()?;
     service.adopt_loaded().await?;
     tracing::info!(%address, tls = tls.is_some(), "serving");
-    let (sweeper, settler) = (service.clone(), service.clone());
+    let (sweeper, settler, writer) = (service.clone(), service.clone(), service.clone());
+    let store = service.store.clone();
     tokio::select! {
         () = listen::run(service, listener, tls, shutdown) => {}
         () = async { sweeper.hub.sweep(&sweeper.store).await } => {}
         () = settler.settle() => {}
+        () = writer.gather_uses() => {}
+        () = writer.gather_refused_logins() => {}
+    }
+    writer.write_refused_logins().await;
+    writer.write_uses().await;
+    if let Err(error) = store.write_reports().await {
+        tracing::warn!(%error, "what instances said last is not kept");
     }
     tracing::info!(%address, "stopped");
     Ok(())
@@ -197,6 +323,12 @@ pub enum ServiceError {
          back that goes with it, or name another database"
     )]
     Strangers(&'static str),
+    /// The service is to take in the last rotation first.
+    #[error(
+        "secrets-dir: the snapshot signer there is not in force yet; reload the service, or start \
+         it, and run this again"
+    )]
+    NotAdopted,
     /// A secret is to be put right.
     #[error("{}", placed(path, source))]
     Secrets {

@@ -7,6 +7,30 @@ use crate::wire::{
     InstanceState, Rollout, RolloutCounts, RolloutEnd, RolloutInstance, RolloutOrder, RolloutState,
     Status, TargetStatus,
 };
+use std::collections::{HashMap, HashSet};
+
+/// The keys that are proved ([`is_proved`]), each name in the status looked at once: both lists are
+/// long, and an instance says what it likes as often as it may.
+pub(super) fn proved<'a>(keys: &'a [KeyRow], status: &Status) -> Vec<&'a KeyRow> {
+    let mut everywhere: HashMap<&str, bool> = HashMap::new();
+    for target in &status.targets {
+        let proof = target.proof.as_ref();
+        let accepted = proof.into_iter().flat_map(|proof| &proof.accepted);
+        let accepted: HashSet<&str> = accepted.map(String::as_str).collect();
+        let unknown = proof.into_iter().flat_map(|proof| &proof.unknown);
+        let unknown = unknown.map(|unknown| unknown.fingerprint.as_str());
+        let managed = target.managed.iter().map(String::as_str);
+        for name in accepted.iter().copied().chain(unknown).chain(managed) {
+            let here = target.revision.is_some() && accepted.contains(name);
+            *everywhere.entry(name).or_insert(true) &= here;
+        }
+    }
+    let oldest = status.targets.iter().filter_map(|t| t.revision).min();
+    keys.iter()
+        .filter(|key| everywhere.get(key.fingerprint.as_str()) == Some(&true))
+        .filter(|key| oldest.is_none_or(|oldest| oldest >= key.revision))
+        .collect()
+}
 
 /// Whether sshd took the key on a target that has the list with the key's last change.
 pub(super) fn is_proved(key: &KeyRow, status: &Status) -> bool {
@@ -107,7 +131,7 @@ pub(super) enum Subject {
     Deleted(OrderRow, Vec<ResultRow>),
 }
 
-/// The whole picture of one key.
+/// The whole picture of one key: of the instances that are to have it.
 pub(super) fn picture(subject: &Subject, instances: Vec<(InstanceRow, Sighting)>) -> Rollout {
     let (id, fingerprint, revision, order) = match subject {
         Subject::Key(key) => (key.id, &key.fingerprint, key.revision, None),
@@ -121,6 +145,11 @@ pub(super) fn picture(subject: &Subject, instances: Vec<(InstanceRow, Sighting)>
     let mut counts = RolloutCounts::default();
     let instances = instances
         .into_iter()
+        // What was deleted may have been anywhere.
+        .filter(|(row, _)| match subject {
+            Subject::Key(key) => row.wants(key),
+            Subject::Deleted(..) => true,
+        })
         .map(|(row, sighting)| {
             let status = sighting.status.as_deref();
             let (state, why) = match subject {
@@ -203,6 +232,7 @@ mod tests {
             options: String::new(),
             scope: crate::wire::KeyScope::All,
             created_at: Timestamp::UNIX_EPOCH,
+            saved_at: Timestamp::UNIX_EPOCH,
             expires_at: None,
             revision: 42,
             last_used_at: None,
@@ -260,6 +290,44 @@ mod tests {
         both.targets[1].managed.clear();
         both.targets[1].revision = Some(41);
         assert!(!is_proved(&key(), &both));
+    }
+
+    #[test]
+    fn many_keys_at_once_are_judged_as_each_alone() {
+        let names = ["SHA256:a", "SHA256:b", "SHA256:c"];
+        let keys: Vec<KeyRow> = (40..44)
+            .flat_map(|revision| {
+                names.map(|name| KeyRow {
+                    fingerprint: name.to_owned(),
+                    revision,
+                    ..key()
+                })
+            })
+            .collect();
+        let some = || -> Vec<&str> {
+            let names = names.into_iter();
+            names.filter(|_| rand::random()).collect()
+        };
+        let mut proved_ones = 0;
+        for _ in 0..2_000 {
+            let target = || {
+                let unknown = some().into_iter();
+                let unknown = unknown.map(|name| json!({"fingerprint": name, "why": "no-sshd"}));
+                let proof = json!({"accepted": some(), "at": null,
+                    "unknown": unknown.collect::<Vec<_>>()});
+                let revision = [json!(null), json!(41), json!(42), json!(43)];
+                let target = json!({"managed": some(),
+                    "proof": if rand::random() { proof } else { json!(null) },
+                    "revision": revision[rand::random_range(0..4)]});
+                status(target, json!([])).targets.remove(0)
+            };
+            let mut whole = status(json!({}), json!([]));
+            whole.targets = (0..rand::random_range(0..3)).map(|_| target()).collect();
+            let alone: Vec<&KeyRow> = keys.iter().filter(|key| is_proved(key, &whole)).collect();
+            proved_ones += alone.len();
+            assert_eq!(proved(&keys, &whole), alone, "{whole:?}");
+        }
+        assert!(proved_ones > 0);
     }
 
     #[test]

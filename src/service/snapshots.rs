@@ -1,11 +1,12 @@
-//! Signs an account's keys, once for all who want that list (protocol.md section 2).
+//! Signs an account's keys, once for all who want that list (protocol.md section 2); an instance
+//! with keys of its own gets a list of its own, and stands in `except` of the account's.
 //!
 //! The time of issue is not the time of signing: it is the account's last change, or the last turn
 //! of a twelve-hour grid of the account's own, whichever is later. So a list is signed again at
 //! half of its life, and any replica, before and after a restart, gives out the same bytes.
 
 use super::signers::Signers;
-use super::store::{Keys, Removal, Store, StoreError};
+use super::store::{KeyRow, Keys, Removal, Store, StoreError};
 use crate::wire::{EndSessions, NAMESPACE, Payload, Removed, Revoked, SignedSnapshot, SnapshotKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,8 +22,9 @@ const LIFE_MS: i64 = 24 * 60 * 60 * 1000;
 /// It is signed again after this.
 const HALF_MS: i64 = LIFE_MS / 2;
 
-/// Lists that are kept signed; past that all are signed anew when asked for.
+/// Lists that are kept signed, and their bytes; past that all are signed anew when asked for.
 const CACHED: usize = 4_096;
+const CACHED_BYTES: usize = 64 * 1024 * 1024;
 
 /// A signed list.
 pub(super) struct Signed {
@@ -38,6 +40,24 @@ pub(super) struct Signed {
 
 type Place = Arc<tokio::sync::Mutex<Option<Arc<Signed>>>>;
 
+/// Lists by account, and by instance where it has one of its own.
+#[derive(Default)]
+struct Cache {
+    places: HashMap<(i64, Option<i64>), Place>,
+    /// What was put in since it was last empty: never less than what is in it.
+    bytes: usize,
+}
+
+/// Whose list it is.
+enum For {
+    /// All that have no list of their own.
+    Account,
+    /// One instance.
+    Instance(i64),
+    /// One instance, for the last time.
+    Last(i64, Removal),
+}
+
 /// While it lives, no list is signed.
 pub(super) struct Changing<'a> {
     snapshots: &'a Snapshots,
@@ -45,8 +65,11 @@ pub(super) struct Changing<'a> {
 }
 
 impl Changing<'_> {
-    /// Lists are signed by these from here on.
+    /// Lists are signed by these from here on. A list of before is not signed anew by them: it would
+    /// be of its revision and name other signers.
     pub(super) fn sign_by(self, signers: Signers) {
+        let cache = self.snapshots.cache.lock();
+        *cache.unwrap_or_else(PoisonError::into_inner) = Cache::default();
         let place = self.snapshots.signers.write();
         *place.unwrap_or_else(PoisonError::into_inner) = Arc::new(signers);
     }
@@ -57,7 +80,7 @@ pub(super) struct Snapshots {
     signers: RwLock<Arc<Signers>>,
     /// Read while a list is read and signed, written while the signers change.
     gate: tokio::sync::RwLock<()>,
-    cache: Mutex<HashMap<i64, Place>>,
+    cache: Mutex<Cache>,
 }
 
 impl Snapshots {
@@ -99,14 +122,19 @@ impl Snapshots {
         at_least: u64,
         now: Timestamp,
     ) -> Result<Arc<Signed>, StoreError> {
-        let place = {
-            let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-            if cache.len() >= CACHED && !cache.contains_key(&account) {
-                cache.clear();
-            }
-            cache.entry(account).or_default().clone()
-        };
         let _gate = self.gate.read().await;
+        self.whole(store, account, at_least, now).await
+    }
+
+    /// The same, by one who holds the gate.
+    async fn whole(
+        &self,
+        store: &Store,
+        account: i64,
+        at_least: u64,
+        now: Timestamp,
+    ) -> Result<Arc<Signed>, StoreError> {
+        let place = self.place(account, None);
         let mut kept = place.lock().await;
         let fresh = kept
             .as_ref()
@@ -114,11 +142,51 @@ impl Snapshots {
         let keys = match fresh {
             Some(signed) if now < signed.turn => return Ok(signed.clone()),
             Some(signed) => signed.keys.clone(),
-            None => Arc::new(store.keys(account).await?),
+            None => Arc::new(Box::pin(store.keys(account)).await?),
         };
-        let signed = Arc::new(self.sign(account, keys, None, now));
-        *kept = Some(signed.clone());
-        Ok(signed)
+        Ok(self.keep(&mut kept, self.sign(account, keys, &For::Account, now)))
+    }
+
+    /// The list that this instance is to have: the account's, or its own.
+    pub(super) async fn of_instance(
+        &self,
+        store: &Store,
+        (account, instance): (i64, i64),
+        at_least: u64,
+        now: Timestamp,
+    ) -> Result<Arc<Signed>, StoreError> {
+        // Both lists of a revision name the same signers.
+        let _gate = self.gate.read().await;
+        let whole = self.whole(store, account, at_least, now).await?;
+        if !whole.keys.is_special(instance) {
+            return Ok(whole);
+        }
+        let place = self.place(account, Some(instance));
+        let mut kept = place.lock().await;
+        let same = |own: &&Arc<Signed>| Arc::ptr_eq(&own.keys, &whole.keys) && now < own.turn;
+        if let Some(own) = kept.as_ref().filter(same) {
+            return Ok(own.clone());
+        }
+        let own = self.sign(account, whole.keys.clone(), &For::Instance(instance), now);
+        Ok(self.keep(&mut kept, own))
+    }
+
+    fn place(&self, account: i64, instance: Option<i64>) -> Place {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let whose = (account, instance);
+        let full = cache.places.len() >= CACHED && !cache.places.contains_key(&whose);
+        if full || cache.bytes > CACHED_BYTES {
+            *cache = Cache::default();
+        }
+        cache.places.entry(whose).or_default().clone()
+    }
+
+    fn keep(&self, place: &mut Option<Arc<Signed>>, signed: Signed) -> Arc<Signed> {
+        let signed = Arc::new(signed);
+        *place = Some(signed.clone());
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.bytes = cache.bytes.saturating_add(signed.body.len());
+        signed
     }
 
     /// The last list that a removed instance gets: its own, and nobody else's.
@@ -130,36 +198,38 @@ impl Snapshots {
         removal: Removal,
         now: Timestamp,
     ) -> Signed {
-        self.sign(account, keys, Some((instance, removal)), now)
+        self.sign(account, keys, &For::Last(instance, removal), now)
     }
 
-    fn sign(
-        &self,
-        account: i64,
-        keys: Arc<Keys>,
-        last_word: Option<(i64, Removal)>,
-        now: Timestamp,
-    ) -> Signed {
+    fn sign(&self, account: i64, keys: Arc<Keys>, whose: &For, now: Timestamp) -> Signed {
         let signers = self.signers();
+        let (instance, removal) = match *whose {
+            For::Account => (None, None),
+            For::Instance(instance) => (Some(instance), None),
+            For::Last(instance, removal) => (Some(instance), Some(removal)),
+        };
+        let (except, listed): (_, Vec<&KeyRow>) = match instance {
+            None => (keys.special(), keys.everywhere().collect()),
+            Some(instance) => (Vec::new(), keys.on(instance).collect()),
+        };
         let (issued_at, turn) = issue(account, keys.head.changed_at, now);
         let payload = Payload {
             v: 1,
             account,
-            instance: last_word.map(|(instance, _)| instance),
-            except: Vec::new(),
+            instance,
+            except,
             revision: keys.head.revision,
             issued_at,
             expires_at: later(issued_at, LIFE_MS),
-            keys: keys
-                .keys
-                .iter()
+            keys: listed
+                .into_iter()
                 .map(|key| SnapshotKey {
                     id: key.id,
                     name: key.name.clone(),
                     public_key: key.public_key.clone(),
                     options: key.options.clone(),
                     expires_at: key.expires_at,
-                    saved_at: key.created_at,
+                    saved_at: key.saved_at,
                 })
                 .collect(),
             revoked: keys
@@ -186,7 +256,7 @@ impl Snapshots {
             krl: None,
             principals: std::collections::BTreeMap::new(),
             signers: signers.lines(),
-            removed: last_word.map(|(_, removal)| Removed {
+            removed: removal.map(|removal| Removed {
                 take_keys: removal.take_keys,
                 end_sessions: removal.end_sessions,
             }),

@@ -48,7 +48,7 @@ pub(super) async fn take(
     }
     // Which instance this is, its session says: it must not pass for another in a listing.
     status.instance = Some(agent.instance);
-    let run = service.take_run(&agent, &run).await?;
+    let run = service.take_run(&agent, &run, &asked).await?;
 
     let now = service.now();
     let head = service.store.head(agent.account).await?;
@@ -77,12 +77,13 @@ pub(super) async fn take(
         let used = board.used(agent.instance, &status.sessions, keys, now);
         let said = (status, device);
         let report = board.report((agent.instance, run), said, stopping, keys, now);
+        service.metrics.heartbeat(board.took(agent.instance));
         service.hub.reported(agent.account);
         if !used.is_empty() {
             service.store.used_keys(agent.account, used).await?;
         }
         if let Some(report) = report {
-            service.store.report(report).await?;
+            service.store.report_soon(report);
         }
     }
     Ok(axum::Json(HeartbeatAnswer {

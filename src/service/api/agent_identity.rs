@@ -96,6 +96,7 @@ pub(super) async fn nonce(State(service): State<Service>) -> axum::Json<NonceAns
 /// A new session key for a signature by the identity key.
 pub(super) async fn renew(
     State(service): State<Service>,
+    Extension(asked): Extension<Asked>,
     Json(request): Json<RenewRequest, LIMIT>,
 ) -> Result<axum::Json<RenewAnswer>, ApiError> {
     let now = service.now();
@@ -136,7 +137,7 @@ pub(super) async fn renew(
         run,
         session: session.hash(),
     };
-    match service.store.renew(renewal, now).await? {
+    match service.store.renew(renewal, asked.speaker(), now).await? {
         Renewed::Session => {
             tracing::debug!(instance = request.instance, "session renewed");
             Ok(axum::Json(RenewAnswer {

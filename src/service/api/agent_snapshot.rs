@@ -10,15 +10,17 @@ use super::super::hub::Mark;
 use super::super::listen::Conn;
 use super::super::snapshots::Signed;
 use super::super::store::{AgentSession, Removal, StoreError};
-use super::ApiError;
 use super::extract::Params;
-use super::held::{self, Wait};
-use axum::extract::{Extension, State};
+use super::held::{self, Known, Wait};
+use super::{ApiError, Asked};
+use axum::extract::Request;
+use axum::handler::Handler;
+use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,33 +31,56 @@ const WAIT: Duration = Duration::from_secs(300);
 const RUN: &str = "x-sshkeyd-run";
 
 /// The list, or 304 at the end of the wait.
-pub(super) async fn show(
-    holder: Agent,
-    State(service): State<Service>,
-    Params(wait): Params<Wait>,
-    conn: Option<Extension<Conn>>,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    let agent = holder.session;
-    let run = headers.get(RUN).and_then(|run| run.to_str().ok());
-    let run = service.take_run(&agent, run.unwrap_or_default()).await?;
+///
+/// A handler by hand: in one that axum makes of a function there is room for the whole request, and
+/// twice for what was read off it, for as long as the query is held.
+#[derive(Clone)]
+pub(super) struct Show;
 
-    let mut conn = conn.map(|Extension(conn)| conn);
-    let wait = wait.limited(WAIT);
+impl Handler<Asks, Service> for Show {
+    type Future = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+    fn call(self, request: Request, service: Service) -> Self::Future {
+        let (parts, _) = request.into_parts();
+        let asks = Asks::of(&parts);
+        drop(parts);
+        match asks {
+            Ok(asks) => Box::pin(show(asks, service)),
+            Err(error) => Box::pin(std::future::ready(error.into_response())),
+        }
+    }
+}
+
+fn show(asks: Asks, service: Service) -> impl Future<Output = Response> + Send {
+    async move {
+        match answer(&asks, &service).await {
+            Ok(response) => response,
+            Err(error) => error.into_response(),
+        }
+    }
+}
+
+async fn answer(asks: &Asks, service: &Service) -> Result<Response, ApiError> {
+    let agent = &asks.agent.session;
+    let run = Box::pin(service.take_run(agent, &asks.run, &asks.asked)).await?;
+
+    let mut conn = asks.conn.clone();
+    let wait = asks.wait;
     let mut deadline = pin!(tokio::time::sleep(wait));
     let mut watching = service.hub.watch(agent.account);
     let _present = service
         .board
         .hold(agent.instance, run, service.clock.clone());
     service.hub.reported(agent.account);
-    let mut list = List::begin(&service, agent).await?;
+    let mut list = Box::pin(List::begin(service, agent)).await?;
     let mut hold = None;
     loop {
         let mark = *watching.keys.borrow_and_update();
-        let signed = list.at(&service, mark).await?;
+        // Each in a box: what it needs while it looks is not kept while the query is held.
+        let signed = Box::pin(list.at(service, mark)).await?;
         // Before the tags are compared: `*` fits every list, and would never be told.
-        list.told(&service).await?;
-        if !held::has(&headers, &signed.etag) {
+        Box::pin(list.told(service)).await?;
+        if !asks.known.has(&signed.etag) {
             return Ok(found(&signed));
         }
         if wait.is_zero() {
@@ -64,15 +89,18 @@ pub(super) async fn show(
         let hold = match &mut hold {
             Some(hold) => hold,
             None => {
-                let holder = Holder::Agent(agent.instance);
-                hold.insert(held::take(&service, holder, conn.as_ref())?)
+                let instance = Holder::Agent(agent.instance);
+                let taken = held::take(service, instance, conn.as_ref())?;
+                // A session that ended between the door and the watch.
+                Box::pin(service.still_agent(&asks.agent)).await?;
+                hold.insert(taken)
             }
         };
         tokio::select! {
             // An instance that has its last word is told nothing more.
             _ = watching.keys.changed(), if list.removal.is_none() => {}
-            () = turn(&service, signed.turn), if list.removal.is_none() => {}
-            _ = watching.access.changed() => service.still_agent(&holder).await?,
+            () = turn(service, signed.turn), if list.removal.is_none() => {}
+            _ = watching.access.changed() => Box::pin(service.still_agent(&asks.agent)).await?,
             () = &mut deadline => return Ok(unchanged(&signed)),
             () = hold.superseded() => return Ok(unchanged(&signed)),
             () = held::stopping(&mut conn) => return Ok(unchanged(&signed)),
@@ -80,22 +108,49 @@ pub(super) async fn show(
     }
 }
 
+/// What a request says: all that is kept of it.
+pub(super) struct Asks {
+    agent: Agent,
+    asked: Asked,
+    conn: Option<Conn>,
+    wait: Duration,
+    run: String,
+    known: Known,
+}
+
+impl Asks {
+    fn of(parts: &Parts) -> Result<Self, ApiError> {
+        let agent = parts.extensions.get::<Agent>().copied();
+        let asked = parts.extensions.get::<Asked>().cloned();
+        let run = parts.headers.get(RUN).and_then(|run| run.to_str().ok());
+        Ok(Self {
+            agent: agent.ok_or_else(ApiError::internal)?,
+            asked: asked.ok_or_else(ApiError::internal)?,
+            conn: parts.extensions.get::<Conn>().cloned(),
+            wait: Params::<Wait>::of(&parts.uri)?.0.limited(WAIT),
+            run: run.unwrap_or_default().to_owned(),
+            known: Known::of(&parts.headers),
+        })
+    }
+}
+
 /// The list that this agent is to have.
-struct List {
-    agent: AgentSession,
+struct List<'a> {
+    agent: &'a AgentSession,
     revision: u64,
-    removals: Option<u64>,
+    /// The list's revision and the count of removals when it was last asked for a removal.
+    asked: Option<(u64, u64)>,
     removal: Option<Removal>,
 }
 
-impl List {
+impl<'a> List<'a> {
     /// Asks the store where the account stands; call it once the hub is watched.
-    async fn begin(service: &Service, agent: AgentSession) -> Result<Self, StoreError> {
+    async fn begin(service: &Service, agent: &'a AgentSession) -> Result<Self, StoreError> {
         let head = service.store.head(agent.account).await?;
         Ok(Self {
             agent,
             revision: head.map_or(0, |head| head.revision),
-            removals: None,
+            asked: None,
             removal: None,
         })
     }
@@ -103,14 +158,32 @@ impl List {
     async fn at(&mut self, service: &Service, mark: Mark) -> Result<Arc<Signed>, StoreError> {
         let (agent, now) = (self.agent, service.now());
         self.revision = self.revision.max(mark.revision);
-        if self.removals != Some(mark.removals) {
-            self.removals = Some(mark.removals);
-            self.removal = service.store.removal(agent.instance).await?;
-        }
-        let signed = service
-            .snapshots
-            .current(&service.store, agent.account, self.revision, now)
-            .await?;
+        let signed = loop {
+            let signed = service
+                .snapshots
+                .of_instance(
+                    &service.store,
+                    (agent.account, agent.instance),
+                    self.revision,
+                    now,
+                )
+                .await?;
+            let at = (signed.keys.head.revision, mark.removals);
+            if self.asked == Some(at) {
+                break signed;
+            }
+            // Only after the list was read: of the revision that a removal has, the agent is to see
+            // no other list than its last word.
+            let removal = service.store.removal(agent.instance).await?;
+            self.asked = Some(at);
+            // Of one that had its last word nothing may be left.
+            if removal.is_none() || removal == self.removal {
+                break signed;
+            }
+            self.removal = removal;
+            let head = service.store.head(agent.account).await?;
+            self.revision = self.revision.max(head.map_or(0, |head| head.revision));
+        };
         let Some(removal) = self.removal else {
             return Ok(signed);
         };
@@ -148,4 +221,51 @@ fn found(signed: &Signed) -> Response {
 
 fn unchanged(signed: &Signed) -> Response {
     (StatusCode::NOT_MODIFIED, [(ETAG, signed.etag.as_str())]).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::api::tests::Bed;
+    use crate::service::store::Actor;
+    use crate::wire::{Payload, SignedSnapshot};
+    use base64::Engine as _;
+
+    fn payload(signed: &Signed) -> Payload {
+        let signed: SignedSnapshot = serde_json::from_slice(&signed.body).unwrap();
+        let payload = base64::engine::general_purpose::STANDARD.decode(signed.payload);
+        serde_json::from_slice(&payload.unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_removal_right_behind_a_change_has_no_revision_in_common_with_another_list() {
+        let bed = Bed::new().await;
+        let session = bed.agent_session().await;
+        let service = &bed.service;
+        let mut list = List::begin(service, &session).await.unwrap();
+        let first = list.at(service, Mark::default()).await.unwrap();
+        assert!(payload(&first).removed.is_none());
+        // The bell has rung for a change; before the list is read the removal is there, too.
+        let change = service
+            .store
+            .lift(session.account, list.revision + 1, service.now());
+        let mark = Mark {
+            revision: change.await.unwrap(),
+            removals: 0,
+        };
+        let (store, owner) = (&service.store, Actor::server(session.account));
+        let removed = store.remove_instance(owner, session.instance, (true, false), service.now());
+        assert!(removed.await.unwrap());
+        let second = payload(&list.at(service, mark).await.unwrap());
+        assert!(second.removed.is_some(), "revision {}", second.revision);
+        let third = Mark {
+            removals: 1,
+            ..mark
+        };
+        let third = payload(&list.at(service, third).await.unwrap());
+        assert_eq!(
+            (third.revision, third.removed),
+            (second.revision, second.removed)
+        );
+    }
 }

@@ -22,6 +22,8 @@ pub(in crate::service) struct ApiError {
     code: &'static str,
     detail: Cow<'static, str>,
     retry_after: Option<u32>,
+    /// The id of what stands in the way.
+    about: Option<i64>,
     /// The token is one of a session that is over.
     ended: bool,
     internal: Option<Arc<dyn std::error::Error + Send + Sync>>,
@@ -39,6 +41,7 @@ impl ApiError {
             code,
             detail: detail.into(),
             retry_after: None,
+            about: None,
             ended: false,
             internal: None,
         }
@@ -84,17 +87,32 @@ impl ApiError {
     }
 
     /// 404.
-    pub(super) fn not_found(detail: &'static str) -> Self {
+    pub(in crate::service) fn not_found(detail: &'static str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", detail)
     }
 
     /// 409.
-    pub(super) fn conflict(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+    pub(in crate::service) fn conflict(
+        code: &'static str,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
         Self::new(StatusCode::CONFLICT, code, detail)
     }
 
+    /// The same, of the thing with this id.
+    pub(super) fn about(self, id: i64) -> Self {
+        Self {
+            about: Some(id),
+            ..self
+        }
+    }
+
     /// 429, with seconds to wait.
-    pub(super) fn too_many(code: &'static str, detail: &'static str, retry_after: u32) -> Self {
+    pub(in crate::service) fn too_many(
+        code: &'static str,
+        detail: &'static str,
+        retry_after: u32,
+    ) -> Self {
         Self {
             retry_after: Some(retry_after),
             ..Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail)
@@ -124,6 +142,7 @@ impl ApiError {
             status: self.status.as_u16(),
             code: self.code.to_owned(),
             detail,
+            id: self.about,
             request_id: Some(request_id.to_owned()),
         };
         if server {
@@ -197,7 +216,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         let (status, code, retry_after) = match &error {
             StoreError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", Some(5)),
-            StoreError::Full => (StatusCode::SERVICE_UNAVAILABLE, "no-room", Some(60)),
+            StoreError::Full => (StatusCode::INSUFFICIENT_STORAGE, "no-room", Some(60)),
             StoreError::Fault(_)
             | StoreError::Newer(_)
             | StoreError::File { .. }

@@ -1,12 +1,14 @@
 //! What handlers take in: JSON bodies and query parameters, limited and refused in our own words.
 
+use super::super::Service;
+use super::super::auth::Caller;
 use super::ApiError;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, FromRequestParts, Query};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::{HeaderMap, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -17,13 +19,14 @@ pub(super) const BODY: usize = 1024 * 1024;
 /// How long a body may take to arrive.
 pub(super) const BODY_TIME: Duration = Duration::from_secs(30);
 
-/// A JSON body of at most `LIMIT` bytes.
+/// A JSON body of at most `LIMIT` bytes. The door looked at the token before the body was there:
+/// one that ended since is refused, so that nobody keeps a call open to make it afterwards.
 pub(super) struct Json<T, const LIMIT: usize = BODY>(pub(super) T);
 
-impl<T: DeserializeOwned, S: Sync, const LIMIT: usize> FromRequest<S> for Json<T, LIMIT> {
+impl<T: DeserializeOwned, const LIMIT: usize> FromRequest<Service> for Json<T, LIMIT> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request<Body>, _: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request<Body>, service: &Service) -> Result<Self, ApiError> {
         if !is_json(request.headers()) {
             return Err(ApiError::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -31,6 +34,7 @@ impl<T: DeserializeOwned, S: Sync, const LIMIT: usize> FromRequest<S> for Json<T
                 "send Content-Type: application/json",
             ));
         }
+        let caller = request.extensions().get::<Caller>().cloned();
         let body = Limited::new(request.into_body(), LIMIT).collect();
         let Ok(body) = tokio::time::timeout(BODY_TIME, body).await else {
             return Err(ApiError::new(
@@ -50,6 +54,9 @@ impl<T: DeserializeOwned, S: Sync, const LIMIT: usize> FromRequest<S> for Json<T
             }
             Err(_) => return Err(ApiError::bad("cut-off", "the body ended too soon")),
         };
+        if let Some(caller) = caller {
+            service.still(&caller).await?;
+        }
         parse(serde_json::from_slice(&bytes)).map(Self)
     }
 }
@@ -73,7 +80,17 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Params<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let read: Result<Query<T>, QueryRejection> = Query::try_from_uri(&parts.uri);
+        Self::of(&parts.uri)
+    }
+}
+
+impl<T: DeserializeOwned> Params<T> {
+    /// Those of this target.
+    ///
+    /// # Errors
+    /// 400: they are not what is asked for.
+    pub(super) fn of(uri: &Uri) -> Result<Self, ApiError> {
+        let read: Result<Query<T>, QueryRejection> = Query::try_from_uri(uri);
         match read {
             Ok(Query(params)) => Ok(Self(params)),
             Err(error) => Err(ApiError::bad("bad-query", error.body_text())),

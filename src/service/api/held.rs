@@ -29,7 +29,7 @@ pub(super) fn take(
     holder: Holder,
     conn: Option<&Conn>,
 ) -> Result<Hold, ApiError> {
-    let address = conn.map(|conn| conn.peer.ip());
+    let address = conn.and_then(|conn| conn.counted);
     service.holds.take(holder, address).map_err(|full| {
         let detail = match full {
             Full::Holder => "16 queries of this account are held; end one",
@@ -41,14 +41,33 @@ pub(super) fn take(
 }
 
 /// Whether `If-None-Match` names this tag (RFC 9110, section 13.1.2: the weak comparison).
-pub(super) fn has(headers: &HeaderMap, etag: &str) -> bool {
-    headers
-        .get_all(IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+pub(in crate::service) fn has(headers: &HeaderMap, etag: &str) -> bool {
+    named(headers).any(|value| names(value, etag))
+}
+
+fn named(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(IF_NONE_MATCH).iter();
+    values.filter_map(|value| value.to_str().ok())
+}
+
+fn names(value: &str, etag: &str) -> bool {
+    let mut tags = value.split(',').map(str::trim);
+    tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
+/// What `If-None-Match` says: all that is kept of a held query's headers.
+pub(super) struct Known(Box<[Box<str>]>);
+
+impl Known {
+    /// Of these headers.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        Self(named(headers).map(Box::from).collect())
+    }
+
+    /// Whether it names this tag.
+    pub(super) fn has(&self, etag: &str) -> bool {
+        self.0.iter().any(|value| names(value, etag))
+    }
 }
 
 /// Returns when the service stops; never where there is no connection to end.

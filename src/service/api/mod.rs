@@ -4,39 +4,47 @@
 //! handler that panics is a 500, not a dead connection. Refuses to decide: handlers check a
 //! request's form, ask the store, and say what it said.
 
+mod account;
+mod account_sessions;
 mod agent_heartbeat;
 mod agent_identity;
 mod agent_signers;
 mod agent_snapshot;
+mod api_keys;
+mod around;
+mod audit;
+mod compat;
 mod error;
+mod etag;
+mod events;
 mod extract;
 mod held;
+mod idempotency;
+mod install;
 mod instances;
+mod limits;
+mod login;
+mod metrics;
+mod names;
+mod openapi;
+mod reads;
 mod rollout;
 mod routes;
 mod ssh_keys;
 #[cfg(test)]
-mod tests;
+pub(in crate::service) mod tests;
 
 pub(in crate::service) use error::ApiError;
+pub(in crate::service) use held::has as has_etag;
 
 use super::Service;
-use super::listen::Conn;
 use super::permissions::Category;
+use super::store::Speaker;
 use axum::Router;
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
-use axum::http::{Request, StatusCode};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse as _, Response};
-use routes::{Access, Routes, right};
+use axum::http::StatusCode;
+use routes::{Access, Routes, person, right};
 use std::net::IpAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
-use std::task::Poll;
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Which of our two faces a request is for: they differ in how a token may come, and in how no is
 /// said.
@@ -59,10 +67,21 @@ pub(in crate::service) struct Asked {
     pub(in crate::service) id: String,
 }
 
+impl Asked {
+    /// The same of an agent, for the store.
+    pub(in crate::service) fn speaker(&self) -> Speaker {
+        Speaker {
+            from: self.from,
+            request: self.id.clone(),
+        }
+    }
+}
+
 /// All routes.
 pub(super) fn router(service: Service) -> Router {
-    let (router, _) = routes(&service).done();
+    let (router, _) = routes().done();
     router
+        .merge(super::console::routes())
         .fallback(async || ApiError::not_found("there is nothing at this path"))
         .method_not_allowed_fallback(async || {
             ApiError::new(
@@ -71,33 +90,102 @@ pub(super) fn router(service: Service) -> Router {
                 "this path does not take this method; Allow names those it takes",
             )
         })
-        .layer(middleware::from_fn_with_state(service.clone(), around))
+        .layer(around::layer(service.clone()))
         .with_state(service)
 }
 
 /// Which calls there are, and who may make them: interface.md section 4, "Scopes".
-fn routes(service: &Service) -> Routes {
-    let keys_read = right(Category::UserRead, "api.ssh.keys");
-    let keys_write = right(Category::UserWrite, "api.ssh.keys");
-    let instances_read = right(Category::InstanceRead, "api.instances");
-    let instances_write = right(Category::InstanceWrite, "api.instances");
-    Routes::new(service.clone())
+fn routes() -> Routes {
+    let keys_read = right(Category::UserRead, names::SSH_KEYS);
+    let keys_write = right(Category::UserWrite, names::SSH_KEYS);
+    let api_keys_read = right(Category::UserRead, names::API_KEYS);
+    let api_keys_write = right(Category::UserWrite, names::API_KEYS);
+    let api_keys_person = person(Category::UserWrite, names::API_KEYS);
+    let sessions_read = right(Category::UserRead, names::SESSIONS);
+    let sessions_write = right(Category::UserWrite, names::SESSIONS);
+    let own_account = person(Category::UserWrite, names::ACCOUNT);
+    let instances_read = right(Category::InstanceRead, names::INSTANCES);
+    let instances_write = right(Category::InstanceWrite, names::INSTANCES);
+    let audit_read = right(Category::Misc, names::AUDIT);
+    let events_read = right(Category::Misc, names::EVENTS);
+    compat::routes(Routes::new())
         .get("/healthz", Access::Anyone, async || "ok\n")
         .get("/readyz", Access::Anyone, ready)
+        .post("/v1/login", Access::Anyone, login::log_in)
+        .post("/v1/sign-up", Access::Anyone, login::sign_up)
+        .get("/v1/account", Access::AnyKey, account::show)
+        .post(
+            "/v1/account/password",
+            own_account,
+            account::change_password,
+        )
+        .get("/v1/account/totp", own_account, account::totp)
+        .post("/v1/account/totp", own_account, account::begin_totp)
+        .delete("/v1/account/totp", own_account, account::remove_totp)
+        .post(
+            "/v1/account/totp/confirm",
+            own_account,
+            account::confirm_totp,
+        )
+        .get("/v1/sessions", sessions_read, account_sessions::list)
+        .delete(
+            "/v1/sessions",
+            sessions_write,
+            account_sessions::delete_others,
+        )
+        .delete(
+            "/v1/sessions/current",
+            sessions_write,
+            account_sessions::delete_current,
+        )
+        .delete(
+            "/v1/sessions/{id}",
+            sessions_write,
+            account_sessions::delete,
+        )
+        .get("/metrics", Access::Anyone, metrics::show)
+        .get("/openapi.json", Access::Anyone, openapi::show)
         .get("/v1/ssh-keys", keys_read, ssh_keys::list)
         .post("/v1/ssh-keys", keys_write, ssh_keys::save)
         .get("/v1/ssh-keys/{id}", keys_read, ssh_keys::show)
+        .patch("/v1/ssh-keys/{id}", keys_write, ssh_keys::edit)
         .delete("/v1/ssh-keys/{id}", keys_write, ssh_keys::delete)
         .post("/v1/ssh-keys/{id}/revoke", keys_write, ssh_keys::revoke)
         .get("/v1/ssh-keys/{id}/rollout", keys_read, rollout::show)
+        .get("/v1/api-keys", api_keys_read, api_keys::list)
+        .post("/v1/api-keys", api_keys_write, api_keys::create)
+        .get("/v1/api-keys/{id}", api_keys_read, api_keys::show)
+        .patch("/v1/api-keys/{id}", api_keys_write, api_keys::edit)
+        .delete("/v1/api-keys/{id}", api_keys_write, api_keys::delete)
+        .post("/v1/api-keys/{id}/reset", api_keys_write, api_keys::reset)
+        .post(
+            "/v1/api-keys/{id}/reveal",
+            api_keys_person,
+            api_keys::reveal,
+        )
+        .get("/v1/audit", audit_read, audit::list)
+        .get("/v1/events", events_read, events::stream)
         .get("/v1/instances", instances_read, instances::list)
         .post("/v1/instances", instances_write, instances::create)
         .get("/v1/instances/{id}", instances_read, instances::show)
+        .patch("/v1/instances/{id}", instances_write, instances::edit)
         .delete("/v1/instances/{id}", instances_write, instances::remove)
+        .put(
+            "/v1/instances/{id}/ssh-keys/{key}",
+            instances_write,
+            instances::attach,
+        )
+        .delete(
+            "/v1/instances/{id}/ssh-keys/{key}",
+            instances_write,
+            instances::detach,
+        )
+        .get("/install", Access::Anyone, install::script)
+        .get("/install/{program}", Access::Anyone, install::program)
         .post("/v1/agent/enroll", Access::Anyone, agent_identity::enroll)
         .get("/v1/agent/nonce", Access::Anyone, agent_identity::nonce)
         .post("/v1/agent/renew", Access::Anyone, agent_identity::renew)
-        .get("/v1/agent/snapshot", Access::Agent, agent_snapshot::show)
+        .get("/v1/agent/snapshot", Access::Agent, agent_snapshot::Show)
         .get("/v1/agent/signers", Access::Agent, agent_signers::list)
         .post("/v1/agent/heartbeat", Access::Agent, agent_heartbeat::take)
 }
@@ -115,69 +203,4 @@ async fn ready(State(service): State<Service>) -> Result<&'static str, ApiError>
             ))
         }
     }
-}
-
-/// Around every request: its id, its refusal's text, its panic, its line in the log.
-async fn around(
-    State(service): State<Service>,
-    mut request: Request<Body>,
-    next: Next,
-) -> Response {
-    let id = format!("{:016x}", rand::random::<u64>());
-    let method = request.method().clone();
-    let path = request.uri().path().to_owned();
-    let face = if path.starts_with("/api/") {
-        Face::V0
-    } else {
-        Face::V1
-    };
-    let conn = request.extensions().get::<Conn>();
-    let from = conn.map(|conn| service.believed(conn.peer.ip(), request.headers()));
-    request.extensions_mut().insert(Asked {
-        face,
-        from,
-        id: id.clone(),
-    });
-    let mut response = caught(next.run(request)).await;
-    // The router's own refusal, in its own words: a path that is no UTF-8.
-    if response.status() == StatusCode::BAD_REQUEST
-        && response.extensions().get::<ApiError>().is_none()
-    {
-        response = ApiError::bad("bad-path", "the path is not UTF-8").into_response();
-    }
-    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
-        let mut rendered = error.render(&id, face);
-        // What the router set beside it, as Allow.
-        for (name, value) in response.headers() {
-            if !rendered.headers().contains_key(name) {
-                rendered.headers_mut().insert(name, value.clone());
-            }
-        }
-        response = rendered;
-    }
-    let headers = response.headers_mut();
-    if let Ok(id) = HeaderValue::from_str(&id) {
-        headers.insert(REQUEST_ID, id);
-    }
-    headers
-        .entry(CACHE_CONTROL)
-        .or_insert(HeaderValue::from_static("no-store"));
-    headers.insert(
-        HeaderName::from_static("x-content-type-options"),
-        HeaderValue::from_static("nosniff"),
-    );
-    let status = response.status().as_u16();
-    tracing::debug!(request_id = id, %method, path, status, "request");
-    response
-}
-
-/// Turns a panic of a handler into a 500. What it leaves behind is the store's, which rolls back,
-/// or stands under locks whose every step is whole.
-async fn caught(handler: impl Future<Output = Response>) -> Response {
-    let mut handler = pin!(handler);
-    std::future::poll_fn(|context| {
-        catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(context)))
-            .unwrap_or_else(|_| Poll::Ready(ApiError::internal().into_response()))
-    })
-    .await
 }

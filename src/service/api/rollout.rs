@@ -36,15 +36,25 @@ pub(super) async fn show(
 ) -> Result<Response, ApiError> {
     let mut conn = conn.map(|Extension(conn)| conn);
     let wait = wait.limited(WAIT);
+    let wait = caller
+        .left(service.now())
+        .map_or(wait, |left| wait.min(left));
     let mut watching = service.hub.watch(caller.account());
     let mut deadline = pin!(tokio::time::sleep(wait));
     let mut begin = None;
     let mut hold = None;
     loop {
         watching.reports.mark_unchanged();
+        if watching.access.has_changed().unwrap_or(false) {
+            watching.access.mark_unchanged();
+            service.still(&caller).await?;
+        }
         let now = service.now();
         let subject = subject(&service, &caller, &key, now).await?;
-        let rows = service.store.instances(caller.account(), 0, now).await?;
+        let rows = service
+            .store
+            .instances(caller.account(), 0, usize::MAX, now)
+            .await?;
         let look = |id, enrolled| service.board.look(id, enrolled, now);
         let seen = rows.into_iter().map(|row| {
             let sighting = look(row.id, row.enrolled);
@@ -60,10 +70,15 @@ pub(super) async fn show(
             *begin != etag
         };
         if changed || wait.is_zero() || deadline.is_elapsed() {
+            if hold.is_some() {
+                service.still(&caller).await?;
+            }
             return Ok(answer(known, etag, picture));
         }
         if hold.is_none() {
             hold = Some(held::take(&service, caller.holder(), conn.as_ref())?);
+            // A token that ended between the door and the watch.
+            service.still(&caller).await?;
         }
         tokio::select! {
             _ = watching.reports.changed() => tokio::time::sleep(PAUSE).await,
@@ -82,14 +97,17 @@ async fn subject(
     key: &str,
     now: Timestamp,
 ) -> Result<Subject, ApiError> {
-    let id = id(key)?;
+    let found = ssh_keys::find(service, caller, key).await;
+    let Err(none) = found else {
+        return found.map(Subject::Key);
+    };
     let order = service
         .store
-        .order_of_key(caller.account(), id, now)
+        .order_of_key(caller.account(), id(key)?, now)
         .await?;
     match order {
         Some((order, results)) => Ok(Subject::Deleted(order, results)),
-        None => Ok(Subject::Key(ssh_keys::find(service, caller, key).await?)),
+        None => Err(none),
     }
 }
 

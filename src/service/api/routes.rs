@@ -7,18 +7,21 @@
 use super::super::Service;
 use super::super::auth::{Caller, Identity, Means};
 use super::super::permissions::{Category, Endpoint};
+use super::super::uses;
 use super::extract::BODY;
-use super::{ApiError, Asked};
+use super::{ApiError, Asked, reads};
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{FromRequestParts as _, RawPathParams, Request, State};
+use axum::extract::{FromRequestParts as _, RawPathParams, Request};
 use axum::handler::Handler;
 use axum::http::Method;
-use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, on};
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::Value;
+use std::convert::Infallible;
+use std::marker::PhantomData;
+use std::pin::Pin;
 
 /// Who may make a call.
 #[derive(Debug, Clone, Copy)]
@@ -58,16 +61,14 @@ pub(super) const fn person(category: Category, name: &'static str) -> Access {
 
 /// Routes, being gathered.
 pub(super) struct Routes {
-    service: Service,
     router: Router<Service>,
     calls: Vec<Call>,
 }
 
 impl Routes {
     /// None yet.
-    pub(super) fn new(service: Service) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            service,
             router: Router::new(),
             calls: Vec::new(),
         }
@@ -87,9 +88,12 @@ impl Routes {
     {
         let filter = MethodFilter::try_from(method.clone())
             .expect("the methods of the API are those that axum knows");
-        let door = middleware::from_fn_with_state((self.service.clone(), access), guard);
-        let route = on(filter, handler).route_layer(door);
-        self.router = self.router.route(path, route);
+        let guarded = Guarded {
+            access,
+            path,
+            handler,
+        };
+        self.router = self.router.route(path, on(filter, guarded));
         self.calls.push(Call {
             method,
             path,
@@ -149,31 +153,71 @@ impl Routes {
     }
 }
 
-/// In front of one handler.
-async fn guard(
-    State((service, access)): State<(Service, Access)>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    match let_in(&service, access, &mut request).await {
-        Ok(()) => next.run(request).await,
-        Err(error) => error.into_response(),
+/// A handler, and who may reach it.
+#[derive(Clone)]
+struct Guarded<H> {
+    access: Access,
+    path: &'static str,
+    handler: H,
+}
+
+/// Tells the extractors of a handler that is guarded from those of one that is not.
+enum Behind<T> {
+    #[expect(dead_code, reason = "a type's name, never a value")]
+    Never(Infallible, PhantomData<T>),
+}
+
+impl<H, T: 'static> Handler<Behind<T>, Service> for Guarded<H>
+where
+    H: Handler<T, Service>,
+{
+    type Future = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+    fn call(self, request: Request, service: Service) -> Self::Future {
+        // In a box of its own: the room that it takes to find out who asks is given back before he
+        // is answered, which may be minutes later.
+        let entering = Box::pin(self.enter(request, service));
+        Box::pin(async move {
+            match entering.await {
+                Ok(answering) => answering.await,
+                Err(error) => error.into_response(),
+            }
+        })
+    }
+}
+
+impl<H> Guarded<H> {
+    async fn enter<T>(self, mut request: Request, service: Service) -> Result<H::Future, ApiError>
+    where
+        H: Handler<T, Service>,
+    {
+        let_in(&service, self.access, self.path, &mut request).await?;
+        Ok(self.handler.call(request, service))
     }
 }
 
 /// Finds out who asks, and puts it into the request.
-async fn let_in(service: &Service, access: Access, request: &mut Request) -> Result<(), ApiError> {
+async fn let_in(
+    service: &Service,
+    access: Access,
+    path: &str,
+    request: &mut Request,
+) -> Result<(), ApiError> {
     let endpoint = match access {
-        Access::Anyone => return Ok(()),
+        Access::Anyone => return super::limits::stranger(service, request),
         Access::Agent | Access::AnyKey => None,
         Access::Right(endpoint) | Access::Person(endpoint) => Some(endpoint),
     };
     let asked = request.extensions().get::<Asked>().cloned();
     let asked = asked.ok_or_else(ApiError::internal)?;
-    let means = Means::of(request.headers(), request.uri(), asked.face)?;
+    let means = Means::of(service, request.headers(), request.uri(), asked.face)?;
     means.check_browser(service, request.method(), request.headers())?;
-    match (service.identify(&means, &asked).await?, access) {
+    let identity = service.identify(&means, &asked).await?;
+    super::limits::token(service, &asked, &means)?;
+    match (identity, access) {
         (Identity::Agent(agent), Access::Agent) => {
+            let used = service.used(&asked);
+            service.uses.note_agent(agent.session.id, used);
             request.extensions_mut().insert(agent);
         }
         (Identity::Agent(_), _) => {
@@ -189,13 +233,15 @@ async fn let_in(service: &Service, access: Access, request: &mut Request) -> Res
         (Identity::Caller(caller), _) => {
             if let Some(endpoint) = endpoint {
                 let person_only = matches!(access, Access::Person(_));
-                if let Err(error) = may(&caller, endpoint, person_only, request).await {
+                let may = may(service, &caller, (endpoint, path), person_only, request);
+                if let Err(error) = Box::pin(may).await {
                     let path = request.uri().path();
-                    service
-                        .refused(&caller, request.method(), path, &error)
-                        .await;
+                    Box::pin(service.refused(&caller, request.method(), path, &error)).await;
                     return Err(error);
                 }
+            }
+            if !(caller.is_person() && uses::is_held(request.uri())) {
+                service.uses.note(caller.bearing, service.used(&asked));
             }
             request.extensions_mut().insert(caller);
         }
@@ -205,8 +251,9 @@ async fn let_in(service: &Service, access: Access, request: &mut Request) -> Res
 
 /// Whether this token may make this call with these parameters.
 async fn may(
+    service: &Service,
     caller: &Caller,
-    endpoint: Endpoint,
+    (endpoint, path): (Endpoint, &str),
     person_only: bool,
     request: &mut Request,
 ) -> Result<(), ApiError> {
@@ -222,22 +269,18 @@ async fn may(
         "HEAD" => "GET".to_owned(),
         other => other.to_owned(),
     };
-    let mut parameters = parameters(request).await?;
-    let missing = caller
-        .rights
-        .constrained(endpoint, &method)
-        .iter()
-        .any(|name| !parameters.iter().any(|(known, _)| known == name));
-    if missing {
-        parameters.extend(of_body(request).await?);
+    let mut parameters = parameters(request, path).await?;
+    // Always the body too: a parameter that the handler reads there is not the one in the query.
+    if !caller.rights.constrained(endpoint, &method).is_empty() {
+        parameters.extend(of_body(request, path).await?);
+        service.still(caller).await?;
     }
     let parameter = |name: &str| {
-        let mut found = parameters.iter().filter(|(known, _)| known == name);
-        match (found.next(), found.next()) {
-            (Some((_, value)), None) => Some(value.clone()),
-            // Named twice: which one counts is not ours to guess.
-            _ => None,
-        }
+        let named = || parameters.iter().filter(|parameter| parameter.name == name);
+        let first = &named().find(|parameter| parameter.is_read)?.value;
+        // Named twice, and not the same: which one counts is not ours to guess.
+        let one = named().all(|other| other.value == *first);
+        one.then(|| first.clone())
     };
     if caller.rights.allows(endpoint, &method, &parameter) {
         return Ok(());
@@ -253,34 +296,48 @@ async fn may(
     ))
 }
 
+/// A parameter of a request.
+struct Parameter {
+    name: String,
+    value: Value,
+    /// The handler reads it there.
+    is_read: bool,
+}
+
 /// What path and query say.
-async fn parameters(request: &mut Request) -> Result<Vec<(String, Value)>, ApiError> {
+async fn parameters(request: &mut Request, route: &str) -> Result<Vec<Parameter>, ApiError> {
     let (mut parts, body) = std::mem::take(request).into_parts();
     let path = RawPathParams::from_request_parts(&mut parts, &()).await;
-    let mut found: Vec<(String, Value)> = path
-        .map(|params| {
-            params
-                .iter()
-                .map(|(k, v)| (k.to_owned(), word(v)))
-                .collect()
-        })
+    let of_path = |(name, value): (&str, &str)| Parameter {
+        name: name.to_owned(),
+        value: word(value),
+        is_read: true,
+    };
+    let mut found: Vec<Parameter> = path
+        .map(|params| params.iter().map(of_path).collect())
         .unwrap_or_default();
+    let reads = reads::of(&parts.method, route);
     let query: Result<axum::extract::Query<Vec<(String, String)>>, _> =
         axum::extract::Query::try_from_uri(&parts.uri);
     *request = Request::from_parts(parts, body);
     let query = query.map_err(|error| ApiError::bad("bad-query", error.body_text()))?;
-    found.extend(query.0.into_iter().map(|(k, v)| (k, word(&v))));
+    found.extend(query.0.into_iter().map(|(name, value)| Parameter {
+        value: word(&value),
+        is_read: reads.query.contains(&&*name),
+        name,
+    }));
     Ok(found)
 }
 
-/// A number where it is one.
+/// A number where it is written like one.
 fn word(text: &str) -> Value {
-    text.parse::<i64>()
-        .map_or_else(|_| Value::String(text.to_owned()), Value::from)
+    let number = text.parse().ok().filter(|n: &i64| n.to_string() == text);
+    number.map_or_else(|| Value::String(text.to_owned()), Value::from)
 }
 
 /// What the body's outermost object says; the body stays whole for the handler.
-async fn of_body(request: &mut Request) -> Result<Vec<(String, Value)>, ApiError> {
+async fn of_body(request: &mut Request, route: &str) -> Result<Vec<Parameter>, ApiError> {
+    let reads = reads::of(request.method(), route);
     let body = std::mem::replace(request.body_mut(), Body::empty());
     let read = tokio::time::timeout(
         super::extract::BODY_TIME,
@@ -294,7 +351,14 @@ async fn of_body(request: &mut Request) -> Result<Vec<(String, Value)>, ApiError
     };
     let bytes = read.to_bytes();
     let fields = match serde_json::from_slice(&bytes) {
-        Ok(Value::Object(fields)) => fields.into_iter().collect(),
+        Ok(Value::Object(fields)) => fields
+            .into_iter()
+            .map(|(name, value)| Parameter {
+                is_read: reads.body.contains(&&*name),
+                name,
+                value,
+            })
+            .collect(),
         _ => Vec::new(),
     };
     *request.body_mut() = Body::from(bytes);

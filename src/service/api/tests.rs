@@ -1,7 +1,19 @@
 //! The routes as a caller meets them: status, code and body of every one.
 
 mod agents;
+mod api_keys;
+mod compat;
+mod cut_off;
+mod events;
+mod install;
+mod instances;
+mod keys;
+mod limits;
+mod matrix;
+mod meanwhile;
 mod owners;
+mod people;
+mod second_factor;
 mod served;
 mod sessions;
 mod signers;
@@ -24,15 +36,15 @@ const URL: &str = "https://keys.example.com";
 const ED: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g";
 
 /// A service with a clock that stands still until it is told otherwise.
-struct Bed {
-    service: Service,
+pub(super) struct Bed {
+    pub(super) service: Service,
     router: Router,
     clock: Arc<Mutex<Timestamp>>,
     key: String,
     dir: tempfile::TempDir,
 }
 
-struct Reply {
+pub(super) struct Reply {
     status: StatusCode,
     headers: HeaderMap,
     json: Value,
@@ -50,13 +62,13 @@ impl Reply {
         self.headers["etag"].to_str().unwrap().to_owned()
     }
 
-    fn of<T: serde::de::DeserializeOwned>(&self, status: u16) -> T {
+    pub(super) fn of<T: serde::de::DeserializeOwned>(&self, status: u16) -> T {
         assert_eq!(self.status.as_u16(), status, "{}", self.json);
         serde_json::from_value(self.json.clone()).unwrap()
     }
 }
 
-fn config(dir: &tempfile::TempDir) -> ServerConfig {
+pub(in crate::service) fn config(dir: &tempfile::TempDir) -> ServerConfig {
     ServerConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         public_url: format!("{URL}/"),
@@ -64,7 +76,7 @@ fn config(dir: &tempfile::TempDir) -> ServerConfig {
         secrets_dir: dir.path().join("secrets"),
         tls: None,
         danger_plaintext: false,
-        max_held: 100,
+        max_held: 1_000,
         trusted_proxies: Vec::new(),
         sign_up: false,
         session_lifetime: std::time::Duration::from_secs(7 * 24 * 60 * 60),
@@ -74,12 +86,19 @@ fn config(dir: &tempfile::TempDir) -> ServerConfig {
 }
 
 impl Bed {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// With a configuration of its own.
+    async fn with(change: impl FnOnce(&mut ServerConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let mut config = config(&dir);
+        change(&mut config);
         let clock = Arc::new(Mutex::new("2026-11-22T19:00:00Z".parse().unwrap()));
         let tells = clock.clone();
         let tells = Arc::new(move || *tells.lock().unwrap());
-        let service = Service::open_at(&config(&dir), tells).unwrap();
+        let service = Service::open_at(&config, tells).unwrap();
         let router = router(service.clone());
         let account = service.add_account("a@example.com", None).await.unwrap();
         Self {
@@ -118,7 +137,7 @@ impl Bed {
         }
     }
 
-    async fn call(&self, token: &str, call: &str, body: Option<Value>) -> Reply {
+    pub(super) async fn call(&self, token: &str, call: &str, body: Option<Value>) -> Reply {
         self.call_with(token, call, &[], body).await
     }
 
@@ -167,6 +186,17 @@ impl Bed {
     async fn instance(&self) -> NewInstanceAnswer {
         let body = json!({"label": "box"});
         self.own("POST /v1/instances", Some(body)).await.of(201)
+    }
+
+    /// Who a new agent is to the store.
+    pub(super) async fn agent_session(&self) -> crate::service::store::AgentSession {
+        use crate::service::{store::AnySession, token::Token};
+        let token = Token::parse(&self.agent().await.session).unwrap();
+        let session = self.service.store.session(token.hash(), self.service.now());
+        match session.await.unwrap() {
+            Some(AnySession::Agent(session)) => session,
+            other => panic!("{other:?}"),
+        }
     }
 
     async fn agent(&self) -> TestAgent {

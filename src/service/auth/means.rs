@@ -5,8 +5,9 @@
 
 use super::super::Service;
 use super::super::api::{ApiError, Face};
+use super::super::people::cookie_named;
 use super::super::token::Token;
-use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 use std::net::IpAddr;
 
@@ -37,13 +38,20 @@ impl Means {
     /// # Errors
     /// 401: there is none, or nothing that could be one.
     pub(in crate::service) fn of(
+        service: &Service,
         headers: &HeaderMap,
         uri: &Uri,
         face: Face,
     ) -> Result<Self, ApiError> {
+        // The one name that this browser has it by: without the prefix, where the prefix can be,
+        // anybody below a parent domain may have set it.
+        let name = match service.takes_plain_cookie(headers) {
+            true => PLAIN_COOKIE_NAME,
+            false => COOKIE_NAME,
+        };
         let found = if headers.contains_key(AUTHORIZATION) {
             bearer(headers).map(Self::Bearer)
-        } else if let Some(token) = cookie(headers) {
+        } else if let Some(token) = cookie(headers, name) {
             Some(Self::Cookie(token))
         } else if face == Face::V0 {
             in_query(uri).map(Self::Query)
@@ -104,13 +112,24 @@ impl Service {
         ))
     }
 
+    /// Whether a browser that knows us by this request's name takes a cookie from us only without
+    /// `Secure`: on plain HTTP of loopback, unless a proxy with TLS stands between.
+    pub(in crate::service) fn takes_plain_cookie(&self, headers: &HeaderMap) -> bool {
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+        self.people.plain_loopback && host.is_some_and(is_loopback)
+    }
+
     fn is_ours(&self, host: &str) -> bool {
-        let public = self
-            .public_url
-            .split_once("://")
-            .map_or("", |(_, rest)| rest);
-        let public = public.split('/').next().unwrap_or_default();
-        host.eq_ignore_ascii_case(public) || (self.on_loopback && is_loopback(host))
+        let (scheme, public) = self.public();
+        without_port_of(scheme, host).eq_ignore_ascii_case(public)
+            || (self.on_loopback && is_loopback(host))
+    }
+
+    /// Scheme and authority of `public-url`, as a browser says them.
+    fn public(&self) -> (&str, &str) {
+        let (scheme, rest) = self.public_url.split_once("://").unwrap_or_default();
+        let authority = rest.split('/').next().unwrap_or_default();
+        (scheme, without_port_of(scheme, authority))
     }
 
     /// Whether a browser's write comes from a page of ours.
@@ -122,8 +141,13 @@ impl Service {
         let marked = text(&X_SSHKEYD) == Some("1");
         let ours = match text(&ORIGIN) {
             Some(origin) => origin.split_once("://").is_some_and(|(scheme, host)| {
-                let public = self.public_url.split_once("://").map_or("", |(s, _)| s);
-                self.is_ours(host) && (scheme == public || (scheme == "http" && self.on_loopback))
+                // Of loopback's names the one that was called, with its port: behind another port
+                // stands another program.
+                let called = text(&HOST).is_some_and(|called| called.eq_ignore_ascii_case(host));
+                let (public_scheme, public) = self.public();
+                let local = called && self.on_loopback && is_loopback(host);
+                (local && (scheme == "http" || scheme == public_scheme))
+                    || (scheme == public_scheme && host.eq_ignore_ascii_case(public))
             }),
             None => text(&SEC_FETCH_SITE) == Some("same-origin"),
         };
@@ -136,6 +160,15 @@ impl Service {
             "a write by cookie wants X-Sshkeyd: 1, from a page of this service",
         ))
     }
+}
+
+/// Without the port that the scheme has by itself: it is left out of Host and Origin, but for some.
+fn without_port_of<'a>(scheme: &str, authority: &'a str) -> &'a str {
+    let port = match scheme {
+        "https" => ":443",
+        _ => ":80",
+    };
+    authority.strip_suffix(port).unwrap_or(authority)
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -162,18 +195,9 @@ fn bearer(headers: &HeaderMap) -> Option<Token> {
     Token::parse(token)
 }
 
-fn cookie(headers: &HeaderMap) -> Option<Token> {
-    let all = headers.get_all(COOKIE).iter();
-    let pairs = all
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='));
-    let mut ours = pairs.filter(|(name, _)| [COOKIE_NAME, PLAIN_COOKIE_NAME].contains(name));
-    // A second one was set by somebody else, a neighbour on the same host or a parent domain.
-    let ((_, token), None) = (ours.next()?, ours.next()) else {
-        return None;
-    };
-    Token::parse(token)
+/// The one cookie of this name. A second one was set by somebody else, on another path of the host.
+fn cookie(headers: &HeaderMap, name: &str) -> Option<Token> {
+    cookie_named(headers, name).and_then(Token::parse)
 }
 
 fn in_query(uri: &Uri) -> Option<Token> {
@@ -189,6 +213,7 @@ fn in_query(uri: &Uri) -> Option<Token> {
 mod tests {
     use super::super::super::token::Kind;
     use super::*;
+    use axum::http::header::COOKIE;
 
     fn headers(name: HeaderName, values: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -214,16 +239,18 @@ mod tests {
     }
 
     #[test]
-    fn one_cookie_of_ours_is_read_and_no_second() {
+    fn one_cookie_of_the_name_is_read_and_no_second() {
         let token = Token::random(Kind::Session);
         let text = token.reveal();
         let headers = |values: &[&str]| headers(COOKIE, values);
         let good = format!("a=b; {COOKIE_NAME}={text}; c=d");
-        assert_eq!(cookie(&headers(&[&good])).unwrap().hash(), token.hash());
-        assert!(cookie(&headers(&["a=b"])).is_none());
-        assert!(cookie(&headers(&[&good, &good])).is_none());
-        let two = format!("{good}; {PLAIN_COOKIE_NAME}={text}");
-        assert!(cookie(&headers(&[&two])).is_none());
+        let read = |values: &[&str]| cookie(&headers(values), COOKIE_NAME).map(|t| t.hash());
+        assert_eq!(read(&[&good]), Some(token.hash()));
+        assert_eq!(read(&["a=b"]), None);
+        assert_eq!(read(&[&good, &good]), None);
+        let plain = format!("{PLAIN_COOKIE_NAME}={text}");
+        assert_eq!(read(&[&plain]), None);
+        assert_eq!(read(&[&good, &plain]), Some(token.hash()));
     }
 
     #[test]
@@ -233,11 +260,36 @@ mod tests {
             .parse()
             .unwrap();
         let none = HeaderMap::new();
+        let dir = tempfile::tempdir().unwrap();
+        let config = super::super::super::api::tests::config(&dir);
+        let service = Service::open(&config).unwrap();
         assert!(matches!(
-            Means::of(&none, &uri, Face::V0),
+            Means::of(&service, &none, &uri, Face::V0),
             Ok(Means::Query(_))
         ));
-        assert!(Means::of(&none, &uri, Face::V1).is_err());
+        assert!(Means::of(&service, &none, &uri, Face::V1).is_err());
+    }
+
+    #[test]
+    fn the_port_that_goes_without_saying_makes_no_other_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = super::super::super::api::tests::config(&dir);
+        let ours = |service: &Service, host: &str| {
+            let origin = format!("https://{host}");
+            let headers = [(HOST, host), (ORIGIN, &origin), (X_SSHKEYD, "1")];
+            let headers = headers.map(|(name, value)| (name, value.parse().unwrap()));
+            let headers = HeaderMap::from_iter(headers);
+            service.check_host(&headers).is_ok() && service.check_origin(&headers).is_ok()
+        };
+        for (url, other) in [
+            ("https://keys.example.com:443", "keys.example.com:8443"),
+            ("https://keys.example.com", "keys.example.com:80"),
+        ] {
+            config.public_url = url.to_owned();
+            let service = Service::open(&config).unwrap();
+            assert!(ours(&service, "keys.example.com"), "{url}");
+            assert!(!ours(&service, other), "{url}");
+        }
     }
 
     #[test]

@@ -9,13 +9,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-struct Served {
-    address: SocketAddr,
+pub(super) struct Served {
+    pub(super) address: SocketAddr,
     stop: oneshot::Sender<()>,
     done: JoinHandle<Result<(), ServiceError>>,
 }
 
-async fn served(bed: &Bed) -> Served {
+pub(super) async fn served(bed: &Bed) -> Served {
     served_with(bed, None).await
 }
 

@@ -306,6 +306,7 @@ async fn device_and_sessions_are_shown_cut_and_outlive_a_restart() {
     assert_eq!(sessions[1].pid, 812);
 
     let clock = bed.clock.clone();
+    bed.service.store.write_reports().await.unwrap();
     let again = Service::open_at(&config(&bed.dir), Arc::new(move || *clock.lock().unwrap()));
     let again = Bed {
         router: router(again.unwrap()),

@@ -131,3 +131,59 @@ async fn secrets_of_another_service_are_refused() {
     let refused = reload().await.unwrap_err();
     assert!(matches!(refused, ServiceError::Strangers("sealing-key")));
 }
+
+#[tokio::test]
+async fn a_rotation_waits_for_the_one_before() {
+    let bed = Bed::new().await;
+    bed.service.adopt_loaded().await.unwrap();
+    let config = config(&bed.dir);
+    rotate_signer(&config, false).unwrap();
+    for compromised in [false, true] {
+        let refused = rotate_signer(&config, compromised).unwrap_err();
+        assert!(matches!(refused, ServiceError::NotAdopted), "{refused}");
+    }
+    bed.service.reload_secrets(&config).await.unwrap();
+    rotate_signer(&config, true).unwrap();
+    bed.service.reload_secrets(&config).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_from_before_the_last_rotations_is_served_again() {
+    for rotations in [1, 2, 3] {
+        let bed = Bed::new().await;
+        bed.service.adopt_loaded().await.unwrap();
+        let copy = bed.dir.path().join("copy");
+        crate::service::backup(&config(&bed.dir), &copy).unwrap();
+        for _ in 0..rotations {
+            rotate(&bed, false).await;
+        }
+        // The copy, and the secrets as they are now.
+        let config = ServerConfig {
+            database: copy,
+            ..config(&bed.dir)
+        };
+        let service = Service::open(&config).unwrap();
+        service.adopt_loaded().await.unwrap();
+        let now = bed.service.snapshots.signers().lines();
+        assert_eq!(service.snapshots.signers().lines(), now);
+        let told = service.store.signer_set().await.unwrap().unwrap();
+        assert_eq!(told.signers, now);
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_before_is_not_signed_anew_by_others() {
+    let bed = Bed::new().await;
+    bed.service.adopt_loaded().await.unwrap();
+    let agent = bed.agent().await;
+    let first = list(&bed, &agent).await;
+    rotate(&bed, false).await;
+    // It was asked for before the rotation, and its turn is over.
+    bed.pass(DAY);
+    let (service, now) = (&bed.service, bed.service.now());
+    let late = service
+        .snapshots
+        .current(&service.store, first.account, first.revision, now);
+    let late = late.await.unwrap();
+    assert!(late.keys.head.revision > first.revision);
+}
