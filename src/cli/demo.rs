@@ -71,7 +71,13 @@ fn what_next(stage: &Stage, scratch: &Scratch, out: &mut Output) {
         .map_or_else(|_| "sshkeyd".to_owned(), |path| path.display().to_string());
     for line in [
         String::new(),
-        format!("All of it stays up, the service at {url}. In another shell:"),
+        "All of it stays up. Open the console in a browser, and add a key there:".to_owned(),
+        String::new(),
+        format!("  {url}"),
+        format!("  email     {}", stage.email),
+        format!("  password  {}", stage.password.as_str()),
+        String::new(),
+        "Or in another shell:".to_owned(),
         String::new(),
         format!("  export SSHKEYD_URL={url} SSHKEYD_API_KEY={api_key}"),
         format!("  {program} ssh-keys add {dir}/id_ed25519.pub --wait"),

@@ -43,6 +43,11 @@ impl Failed {
         let text = text.to_string();
         Self { exit, text }
     }
+
+    /// Its code.
+    pub(super) fn exit(&self) -> Exit {
+        self.exit
+    }
 }
 
 impl fmt::Display for Failed {
@@ -57,7 +62,7 @@ impl std::error::Error for Failed {}
 /// 1.
 pub(super) fn exit_of(error: &anyhow::Error) -> Exit {
     if let Some(failed) = error.downcast_ref::<Failed>() {
-        return failed.exit;
+        return failed.exit();
     }
     error.downcast_ref().map_or(Exit::NotDone, exit_of_client)
 }

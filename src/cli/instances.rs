@@ -1,16 +1,21 @@
-//! `sshkeyd instances list|show|create`: an account's instances, from a person's shell.
+//! `sshkeyd instances list|show|create|rename|attach|detach|remove`: an account's instances, from a
+//! person's shell.
 //!
-//! Owns how they are shown. Refuses to keep an enrolment token: it is printed once and forgotten.
+//! Owns how they are named (an id, or a label that one instance alone has) and shown. Refuses to
+//! keep an enrolment token: it is printed once and forgotten.
 
+mod remove;
 mod show;
 
 use super::exit::{Exit, Failed};
+use super::named::one;
 use super::output::Output;
-use super::remote::{RemoteArgs, explained};
+use super::remote::{Remote, RemoteArgs};
 use super::rollout::state_word;
 use super::runtime;
-use crate::client::{Api, ClientError};
-use crate::wire::{Instance, NewInstance, Page, SshKey, State};
+use super::ssh_keys::key_id;
+use crate::client::ClientError;
+use crate::wire::{EditInstance, Instance, NewInstance, State};
 use clap::Subcommand;
 
 #[derive(Debug, clap::Args)]
@@ -40,6 +45,22 @@ enum Action {
         #[command(flatten)]
         remote: RemoteArgs,
     },
+    /// Gives an instance another label
+    Rename {
+        /// Its id or its label
+        #[arg(value_name = "INSTANCE")]
+        instance: String,
+        /// What to call it
+        label: String,
+        #[command(flatten)]
+        remote: RemoteArgs,
+    },
+    /// Puts a key on an instance, whatever the key's scope
+    Attach(Pair),
+    /// Takes a key from an instance, whatever the key's scope, until it is attached again
+    Detach(Pair),
+    /// Removes an instance: its agent is told, and reaches the service no more
+    Remove(remove::Args),
     /// Makes an instance and prints the token by which its agent enrols: one use, one day
     Create {
         /// What to call it
@@ -53,14 +74,29 @@ enum Action {
     },
 }
 
+/// An instance and a key.
+#[derive(Debug, clap::Args)]
+struct Pair {
+    /// The instance's id or its label
+    #[arg(value_name = "INSTANCE")]
+    instance: String,
+    /// The key's id, its fingerprint, or its name
+    #[arg(value_name = "KEY")]
+    key: String,
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
 /// Runs one of them.
 pub(super) fn run(args: Args, out: &mut Output) -> anyhow::Result<Exit> {
-    let runtime = runtime()?;
+    runtime()?.block_on(run_in(args, out))
+}
+
+async fn run_in(args: Args, out: &mut Output) -> anyhow::Result<Exit> {
     match args.action {
         Action::List { json, remote } => {
-            let page = runtime
-                .block_on(remote.api()?.instances())
-                .map_err(explained)?;
+            let remote = remote.open()?;
+            let page = remote.ask(remote.instances()).await?;
             if json {
                 out.json(&page)?;
             } else {
@@ -72,11 +108,12 @@ pub(super) fn run(args: Args, out: &mut Output) -> anyhow::Result<Exit> {
             json,
             remote,
         } => {
-            let api = remote.api()?;
-            let (instance, keys) = runtime.block_on(found(&api, &instance))?;
+            let remote = remote.open()?;
+            let instance = found(&remote, &instance).await?;
             if json {
                 out.json(&instance)?;
             } else {
+                let keys = remote.ask(remote.ssh_keys()).await?;
                 show::show(&instance, &keys.items, out);
             }
         }
@@ -84,50 +121,78 @@ pub(super) fn run(args: Args, out: &mut Output) -> anyhow::Result<Exit> {
             label,
             json,
             remote,
+        } => create(NewInstance { label }, json, &remote.open()?, out).await?,
+        Action::Rename {
+            instance,
+            label,
+            remote,
         } => {
-            let new = NewInstance { label };
-            let call = remote.api()?;
-            let made = runtime
-                .block_on(call.create_instance(&new))
-                .map_err(explained)?;
-            if json {
-                out.json(&made)?;
-            } else {
-                out.line(&format!("instance {} \"{}\"", made.id, made.label));
-                out.line(&format!(
-                    "enrolment token, for one use within a day: {}",
-                    made.enroll_token
-                ));
-                out.line(&format!("on the instance: {}", made.install));
+            let remote = remote.open()?;
+            let id = found(&remote, &instance).await?.id;
+            let edit = EditInstance { label: Some(label) };
+            let instance = remote.ask(remote.edit_instance(id, &edit)).await?;
+            out.line(&format!("instance {id} is now \"{}\"", instance.label));
+        }
+        Action::Attach(pair) => {
+            let remote = pair.remote.open()?;
+            let instance = found(&remote, &pair.instance).await?;
+            let key = key_id(&remote, &pair.key).await?;
+            remote.ask(remote.attach_ssh_key(instance.id, key)).await?;
+            let (id, label) = (instance.id, instance.label);
+            out.line(&format!("key {key} is for instance {id} \"{label}\""));
+        }
+        Action::Detach(pair) => {
+            let remote = pair.remote.open()?;
+            let instance = found(&remote, &pair.instance).await?;
+            let key = key_id(&remote, &pair.key).await?;
+            let nowhere = remote.ask(remote.detach_ssh_key(instance.id, key)).await?;
+            let (id, label) = (instance.id, instance.label);
+            out.line(&format!(
+                "key {key} is not for instance {id} \"{label}\", until it is attached again"
+            ));
+            if nowhere {
+                out.note(&format!("key {key} is saved, and on no instance now"));
             }
         }
+        Action::Remove(args) => return Ok(remove::run(args, out).await?),
     }
     Ok(Exit::Done)
 }
 
-/// The instance of that id, else the one of that label; and the account's keys.
-async fn found(api: &Api, name: &str) -> Result<(Instance, Page<SshKey>), Failed> {
-    let keys = api.ssh_keys().await.map_err(explained)?;
+async fn create(
+    new: NewInstance,
+    json: bool,
+    remote: &Remote,
+    out: &mut Output,
+) -> anyhow::Result<()> {
+    let made = remote.ask(remote.create_instance(&new)).await?;
+    if json {
+        out.json(&made)?;
+        return Ok(());
+    }
+    out.line(&format!("instance {} \"{}\"", made.id, made.label));
+    out.line(&format!(
+        "enrolment token, for one use within a day: {}",
+        made.enroll_token
+    ));
+    out.line(&format!("on the instance: {}", made.install));
+    Ok(())
+}
+
+/// The instance of that id, else the one of that label.
+///
+/// # Errors
+/// 1: no instance, or several, of that label.
+pub(super) async fn found(remote: &Remote, name: &str) -> Result<Instance, Failed> {
     if let Ok(id) = name.parse() {
-        match api.instance(id).await {
-            Ok(instance) => return Ok((instance, keys)),
+        match remote.instance(id).await {
             Err(ClientError::NotFound(_)) => {}
-            Err(error) => return Err(explained(error)),
+            answer => return answer.map_err(|error| remote.explained(error)),
         }
     }
-    let all = api.instances().await.map_err(explained)?.items;
-    let mut named = all.into_iter().filter(|i| i.label == name);
-    let fault = |text: String| Err(Failed::new(Exit::NotDone, text));
-    match (named.next(), named.next()) {
-        (Some(instance), None) => Ok((instance, keys)),
-        (Some(one), Some(other)) => fault(format!(
-            "several instances are called \"{name}\", {} and {} among them; give an id",
-            one.id, other.id
-        )),
-        (None, _) => fault(format!(
-            "no instance \"{name}\"; see `sshkeyd instances list`"
-        )),
-    }
+    let all = remote.ask(remote.instances()).await?.items;
+    let named = all.into_iter().filter(|i| i.label == name);
+    one("instance", name, "instances list", named, |i| i.id)
 }
 
 /// How an instance is, in a word, or by its conditions' names.
@@ -183,6 +248,7 @@ mod tests {
             last_seen: None,
             hostname: String::new(),
             device: None,
+            clone: None,
             attached: Vec::new(),
             detached: Vec::new(),
             revision: None,

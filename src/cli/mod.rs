@@ -7,21 +7,32 @@
 #[cfg(feature = "service")]
 mod account;
 mod agent;
+mod api_keys;
+mod ask;
+mod audit;
 mod authorized_keys;
 mod check;
+mod completions;
 #[cfg(feature = "demo")]
 mod demo;
 mod doctor;
 mod exit;
+mod expires;
 mod instances;
 mod logging;
+mod login;
+mod named;
 mod output;
 mod plan;
 mod remote;
 mod rollout;
+mod saved;
 mod seal_image;
 #[cfg(feature = "service")]
 mod server;
+#[cfg(feature = "service")]
+mod server_data;
+mod sessions;
 mod ssh_keys;
 mod status;
 mod syslog_socket;
@@ -73,10 +84,24 @@ enum Command {
     #[cfg(feature = "service")]
     /// Accounts, on the service's own machine
     Account(account::Args),
+    /// Logs in to a service: a session key for this person and device
+    Login(login::Args),
+    /// Ends the login: the session dies, and its key is gone from here
+    Logout,
+    /// Shows whose account the commands work on, and by what right
+    Whoami(login::WhoamiArgs),
     /// The account's SSH keys
     SshKeys(ssh_keys::Args),
+    /// The account's API keys
+    ApiKeys(api_keys::Args),
+    /// Who and what is logged in to the account
+    Sessions(sessions::Args),
     /// The account's instances
     Instances(instances::Args),
+    /// Who did what from where with which key
+    Audit(audit::Args),
+    /// Prints what a shell needs to complete these commands
+    Completions(completions::Args),
 }
 
 /// Runs the command that `args` name (the program's own name first) and says how it ended.
@@ -103,7 +128,7 @@ fn start(command: Command, out: &mut Output) -> anyhow::Result<Exit> {
         Command::Demo(args) => demo::run(args, out),
         Command::Agent(args) => agent::run(args, out),
         #[cfg(feature = "service")]
-        Command::Server(args) => server::run(args),
+        Command::Server(args) => server::run(args, out),
         Command::Check(args) => check::run(args, out),
         Command::Status(args) => status::status(args, out),
         Command::Sync(args) => status::sync(args, out),
@@ -115,8 +140,15 @@ fn start(command: Command, out: &mut Output) -> anyhow::Result<Exit> {
         Command::SyslogSocket(args) => syslog_socket::run(args, out),
         #[cfg(feature = "service")]
         Command::Account(args) => account::run(args, out),
+        Command::Login(args) => login::login(args, out),
+        Command::Logout => login::logout(out),
+        Command::Whoami(args) => login::whoami(args, out),
         Command::SshKeys(args) => ssh_keys::run(args, out),
+        Command::ApiKeys(args) => api_keys::run(args, out),
+        Command::Sessions(args) => sessions::run(args, out),
         Command::Instances(args) => instances::run(args, out),
+        Command::Audit(args) => audit::run(args, out),
+        Command::Completions(args) => Ok(completions::run(&args, out)),
     }
 }
 

@@ -56,6 +56,11 @@ impl Output {
         self.out.flush();
     }
 
+    /// Whether nobody reads any more what stands on stdout.
+    pub(super) fn is_lost(&self) -> bool {
+        self.out.lost.is_some()
+    }
+
     /// One or more lines on stderr: how it goes.
     pub(crate) fn note(&mut self, text: &str) {
         self.err.write(&format!("{}\n", shown(text)));

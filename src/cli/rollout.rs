@@ -7,8 +7,8 @@
 
 use super::exit::{Exit, Failed};
 use super::output::Output;
-use super::remote::explained;
-use crate::client::{Api, ClientError};
+use super::remote::Remote;
+use crate::client::ClientError;
 use crate::wire::{
     InstanceState, OrderOutcome, Rollout, RolloutEnd, RolloutInstance, RolloutState,
 };
@@ -38,7 +38,8 @@ pub(super) struct Waited {
     pub(super) settled: bool,
 }
 
-fn standing<'a>(rollout: &'a Rollout, only: Option<&str>) -> Standing<'a> {
+/// Where it stands on the instances of `only`, or on all where that names none.
+fn standing<'a>(rollout: &'a Rollout, only: &[i64]) -> Standing<'a> {
     let mut standing = Standing {
         settled: Vec::new(),
         others: Vec::new(),
@@ -47,18 +48,14 @@ fn standing<'a>(rollout: &'a Rollout, only: Option<&str>) -> Standing<'a> {
     };
     for instance in &rollout.instances {
         let live = instance.instance_state == InstanceState::Live;
-        match only {
-            Some(only) if !is_named(instance, only) => continue,
-            None if !live => standing.not_live += 1,
+        match only.is_empty() {
+            false if !only.contains(&instance.instance) => continue,
+            true if !live => standing.not_live += 1,
             _ if live && has_settled(instance, standing.ending) => standing.settled.push(instance),
             _ => standing.others.push(instance),
         }
     }
     standing
-}
-
-fn is_named(instance: &RolloutInstance, name: &str) -> bool {
-    instance.instance.to_string() == name || instance.label == name
 }
 
 fn has_settled(instance: &RolloutInstance, ending: bool) -> bool {
@@ -78,10 +75,10 @@ fn has_settled(instance: &RolloutInstance, ending: bool) -> bool {
 /// An answer that more waiting does not change, no answer at all in that time, or an `only` that
 /// names no instance.
 pub(super) async fn wait(
-    api: &Api,
+    remote: &Remote,
     id: i64,
     within: Duration,
-    only: Option<&str>,
+    only: &[i64],
     out: &mut Output,
 ) -> Result<Waited, Failed> {
     let mut progress = out.progress();
@@ -92,7 +89,7 @@ pub(super) async fn wait(
         loop {
             // A tag that names nothing: the first picture comes at once.
             let known = etag.as_deref().unwrap_or("\"\"");
-            let pause = match api.rollout_after(id, known, HOLD).await {
+            let pause = match remote.rollout_after(id, known, HOLD).await {
                 Ok(None) => PAUSE,
                 Ok(Some((rollout, tag))) => {
                     etag = tag;
@@ -100,7 +97,8 @@ pub(super) async fn wait(
                     let done = now.others.is_empty();
                     let settled = now.settled.len() as u64;
                     let total = settled + now.others.len() as u64;
-                    let nobody = only.filter(|_| total == 0).map(no_such_instance);
+                    let nobody = only.iter().find(|id| !is_there(&rollout, **id));
+                    let nobody = nobody.map(|id| no_such_instance(*id));
                     progress.show(out, settled, total, &summary(&now));
                     last = Some(rollout);
                     match nobody {
@@ -114,7 +112,7 @@ pub(super) async fn wait(
                     trouble = error;
                     pause
                 }
-                Err(error) => return Err(explained(error)),
+                Err(error) => return Err(remote.explained(error)),
             };
             tokio::time::sleep(pause).await;
         }
@@ -125,7 +123,7 @@ pub(super) async fn wait(
     ended.unwrap_or(Ok(()))?;
     match last {
         Some(rollout) => Ok(Waited { rollout, settled }),
-        None => Err(explained(trouble)),
+        None => Err(remote.explained(trouble)),
     }
 }
 
@@ -133,8 +131,12 @@ fn may_pass(error: &ClientError) -> bool {
     super::exit::exit_of_client(error) == Exit::Unavailable
 }
 
-fn no_such_instance(name: &str) -> Failed {
-    let text = format!("no instance \"{name}\" is to hold this key; see `sshkeyd instances list`");
+fn is_there(rollout: &Rollout, id: i64) -> bool {
+    rollout.instances.iter().any(|i| i.instance == id)
+}
+
+fn no_such_instance(id: i64) -> Failed {
+    let text = format!("instance {id} is not to hold this key; see `sshkeyd instances show {id}`");
     Failed::new(Exit::NotDone, text)
 }
 
@@ -184,7 +186,7 @@ fn is_done(end: &RolloutEnd) -> bool {
 /// What came of a wait for the end of a key's sessions, instance by instance. True: all who were
 /// waited for have answered, and none of them has such a session left.
 pub(super) fn show_ended(waited: &Waited, out: &mut Output) -> bool {
-    let standing = standing(&waited.rollout, None);
+    let standing = standing(&waited.rollout, &[]);
     out.line(&summary(&standing));
     let mut done = waited.settled;
     for instance in &standing.settled {
@@ -225,7 +227,7 @@ fn words_of_end(end: &RolloutEnd) -> String {
 }
 
 /// What came of a wait, for a person: the numbers, why there is no proof, and who is missing.
-pub(super) fn show_end(waited: &Waited, only: Option<&str>, out: &mut Output) {
+pub(super) fn show_end(waited: &Waited, only: &[i64], out: &mut Output) {
     let standing = standing(&waited.rollout, only);
     out.line(&summary(&standing));
     for instance in &standing.settled {
@@ -260,7 +262,7 @@ pub(super) fn show(rollout: &Rollout, out: &mut Output) {
         out.table(["ID", "LABEL", "INSTANCE", "KEY", "SESSIONS"], &rows);
         let asked = order.asked_at;
         out.line(&format!("deleted {asked:.0}; its sessions were to end"));
-        out.line(&summary(&standing(rollout, None)));
+        out.line(&summary(&standing(rollout, &[])));
         return;
     }
     let row = |i: &RolloutInstance| {

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::client::canned::{Canned, Reply};
-use crate::client::{Http, HttpOptions};
 use crate::wire::RolloutCounts;
 
 fn on(id: i64, live: InstanceState, state: RolloutState, why: Option<&str>) -> RolloutInstance {
@@ -35,17 +34,12 @@ fn reply(instances: Vec<RolloutInstance>) -> Reply {
     Reply::new("200 OK", &headers, &body)
 }
 
-fn api(url: &str) -> Api {
-    let http = Http::try_new(&HttpOptions::default()).unwrap();
-    Api::try_new(http, url, None).unwrap()
-}
-
 use InstanceState::{Live, Never, Offline, Stale};
 use RolloutState::{Proved, Refused, Wanted, Written};
 
 #[test]
 fn only_a_proof_or_a_stated_reason_settles_a_live_instance() {
-    let done = |instance| standing(&picture(vec![instance]), None).others.is_empty();
+    let done = |instance| standing(&picture(vec![instance]), &[]).others.is_empty();
     assert!(done(on(1, Live, Proved, None)));
     assert!(done(on(1, Live, Written, Some("no-sshd"))));
     assert!(!done(on(1, Live, Written, None)));
@@ -62,12 +56,12 @@ fn what_is_not_live_is_counted_and_not_waited_for() {
         on(3, Stale, Wanted, None),
         on(4, Never, Wanted, None),
     ]);
-    let all = standing(&rollout, None);
+    let all = standing(&rollout, &[]);
     assert!(all.others.is_empty());
     assert_eq!(summary(&all), "proved on 1 of 1, 3 not live");
     // Asked for by name it is waited for: nothing else would be.
-    assert_eq!(standing(&rollout, Some("web2")).others.len(), 1);
-    assert_eq!(standing(&rollout, Some("1")).settled.len(), 1);
+    assert_eq!(standing(&rollout, &[2]).others.len(), 1);
+    assert_eq!(standing(&rollout, &[1]).settled.len(), 1);
 }
 
 #[tokio::test]
@@ -85,16 +79,16 @@ async fn a_wait_ends_with_the_last_proof_and_says_each_step() {
     .await;
     let (mut out, seen) = Output::captured();
     let waited = wait(
-        &api(&server.url),
+        &Remote::of_test(&server.url),
         7,
         Duration::from_secs(60),
-        None,
+        &[],
         &mut out,
     )
     .await
     .unwrap();
     assert!(waited.settled);
-    show_end(&waited, None, &mut out);
+    show_end(&waited, &[], &mut out);
     let steps = "proved on 0 of 2, 2 to come\nproved on 1 of 2, 1 to come\n\
                  proved on 1 of 2, 1 written without proof\n";
     assert_eq!(seen.err(), steps);
@@ -127,11 +121,11 @@ async fn a_wait_that_runs_out_names_the_others() {
     .await;
     let (mut out, seen) = Output::captured();
     let within = Duration::from_millis(500);
-    let waited = wait(&api(&server.url), 7, within, None, &mut out)
+    let waited = wait(&Remote::of_test(&server.url), 7, within, &[], &mut out)
         .await
         .unwrap();
     assert!(!waited.settled);
-    show_end(&waited, None, &mut out);
+    show_end(&waited, &[], &mut out);
     let err = seen.err();
     assert!(
         err.contains("instance 1 \"web1\": refused: rsa-too-short\n"),
@@ -146,18 +140,21 @@ async fn what_waiting_cannot_mend_ends_it_at_once() {
     let server = Canned::plain(vec![Reply::new("404 Not Found", &[], "")]).await;
     let (mut out, _seen) = Output::captured();
     let within = Duration::from_secs(60);
-    let failed = wait(&api(&server.url), 7, within, None, &mut out)
+    let failed = wait(&Remote::of_test(&server.url), 7, within, &[], &mut out)
         .await
         .err()
         .unwrap();
     assert!(failed.to_string().starts_with("not found"), "{failed}");
 
     let server = Canned::plain(vec![reply(vec![on(1, Live, Proved, None)])]).await;
-    let failed = wait(&api(&server.url), 7, within, Some("web9"), &mut out)
+    let failed = wait(&Remote::of_test(&server.url), 7, within, &[9], &mut out)
         .await
         .err()
         .unwrap();
-    assert!(failed.to_string().contains("web9"), "{failed}");
+    assert!(
+        failed.to_string().contains("instance 9 is not to hold"),
+        "{failed}"
+    );
 }
 
 #[tokio::test]
@@ -166,7 +163,7 @@ async fn no_live_instance_is_done_at_once_and_says_so() {
     let (mut out, seen) = Output::captured();
     let within = Duration::from_secs(60);
     assert!(
-        wait(&api(&server.url), 7, within, None, &mut out)
+        wait(&Remote::of_test(&server.url), 7, within, &[], &mut out)
             .await
             .unwrap()
             .settled
@@ -209,7 +206,7 @@ fn ended(rollout: Rollout, settled: bool) -> (bool, String, String) {
 fn the_end_of_sessions_is_settled_by_an_answer_and_by_nothing_else() {
     let answer = Some((OrderOutcome::None, 0, 0));
     let left =
-        |answers: &[(i64, InstanceState, Said)]| standing(&of_deleted(answers), None).others.len();
+        |answers: &[(i64, InstanceState, Said)]| standing(&of_deleted(answers), &[]).others.len();
     assert_eq!(left(&[(1, Live, None)]), 1);
     assert_eq!(left(&[(1, Live, answer)]), 0);
     assert_eq!(

@@ -1,0 +1,82 @@
+//! `sshkeyd server backup`, `restore` and `rotate-signer`: what is done to the service's data.
+//!
+//! Owns the words; the service folder does the work. What is not in a copy is said each time.
+
+use super::exit::{Exit, Failed};
+use super::output::Output;
+use crate::config::ServerConfig;
+use crate::service::{self, BackupError};
+use crate::sys::clock;
+use std::path::Path;
+
+/// Copies the database into the file.
+pub(super) fn backup(config: &ServerConfig, file: &Path, out: &mut Output) -> anyhow::Result<Exit> {
+    service::backup(config, file).map_err(failed)?;
+    out.line(&format!(
+        "{}: a copy of {}",
+        file.display(),
+        config.database.display()
+    ));
+    let secrets = config.secrets_dir.display();
+    out.note(&format!(
+        "{secrets} is NOT in it: keep a copy of that directory, too, apart from this one. Without it \
+         agents hold what they have and take nothing from a restored service"
+    ));
+    Ok(Exit::Done)
+}
+
+/// Makes the file the database.
+pub(super) fn restore(
+    config: &ServerConfig,
+    file: &Path,
+    out: &mut Output,
+) -> anyhow::Result<Exit> {
+    let restored = service::restore(config, file, clock::now()).map_err(failed)?;
+    let database = config.database.display();
+    let (accounts, sessions) = (restored.accounts, restored.sessions);
+    out.line(&format!(
+        "{database}: {accounts} accounts, each above every revision before"
+    ));
+    if let Some(kept) = restored.kept {
+        out.line(&format!(
+            "the database that was there is now {}",
+            kept.display()
+        ));
+    }
+    out.note(&format!(
+        "keys that were deleted after the copy was made are back, and those saved after it are gone: \
+         look at `sshkeyd audit` of the old database; {sessions} sessions of people were ended"
+    ));
+    Ok(Exit::Done)
+}
+
+/// Makes a new snapshot signer, which waits for the service to take it in.
+pub(super) fn rotate_signer(
+    config: &ServerConfig,
+    compromised: bool,
+    out: &mut Output,
+) -> anyhow::Result<Exit> {
+    let rotated = service::rotate_signer(config, compromised).map_err(super::server::failed)?;
+    out.line(&format!("{} follows {}", rotated.new, rotated.old));
+    out.note(
+        "reload the service to have it in force (systemctl reload sshkeyd-server, or HUP), and keep a \
+         new copy of secrets-dir",
+    );
+    if compromised {
+        out.note(
+            "from then on agents keep the keys that they have and take no list (signer-unknown), until \
+             each has a new token: sshkeyd instances create",
+        );
+    }
+    Ok(Exit::Done)
+}
+
+fn failed(error: BackupError) -> Failed {
+    let exit = match &error {
+        BackupError::InUse(_) | BackupError::Itself(_) | BackupError::Damaged { .. } => {
+            Exit::NotDone
+        }
+        _ => Exit::Unavailable,
+    };
+    Failed::new(exit, error)
+}
