@@ -18,10 +18,17 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
+/// The owner of the one account.
+const EMAIL: &str = "you@demo.invalid";
+
 /// Everything that runs.
 pub struct Stage {
     /// Where the service listens.
     pub url: String,
+    /// Who signs in to the console there.
+    pub email: &'static str,
+    /// With this password, made for this stage.
+    pub password: Zeroizing<String>,
     /// The account's API key.
     pub api_key: Zeroizing<String>,
     /// The service, as the account's owner.
@@ -69,7 +76,8 @@ impl Stage {
             reveal_api_keys: true,
             install_dir: None,
         })?;
-        let account = service.add_account("you@demo.invalid", None).await?;
+        let password = password();
+        let account = service.add_account(EMAIL, Some(password.clone())).await?;
         let until = done(stopped.clone());
         tasks.push(tokio::spawn(async move {
             Ok(service::serve(service, listener, None, until).await?)
@@ -102,6 +110,8 @@ impl Stage {
 
         Ok(Self {
             url,
+            email: EMAIL,
+            password,
             api_key: account.api_key,
             api,
             ssh: server.address,
@@ -132,6 +142,21 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+/// A password that can be read off a screen and typed: 80 bits. It is no part of any address, since
+/// those are kept by browsers and shown to others.
+fn password() -> Zeroizing<String> {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut text = Zeroizing::new(String::with_capacity(19));
+    for place in 0..16 {
+        if place > 0 && place % 4 == 0 {
+            text.push('-');
+        }
+        let letter = usize::from(rand::random::<u8>() % 32);
+        text.push(LETTERS.get(letter).copied().map_or('a', char::from));
+    }
+    text
 }
 
 async fn run_agent(config: AgentConfig, wishes: mpsc::Receiver<Signal>) -> anyhow::Result<()> {
