@@ -1,6 +1,6 @@
 //! The user `sshkeyd-keys`, and the program where sshd would run it.
 
-use crate::support::process::Ran;
+use crate::support::process::{Ran, copy_program};
 use crate::support::sshd::{WorkDir, account_turn};
 use sshkeyd::sinks::keys_command::{KEYS_USER, directives};
 use sshkeyd::sys::users::{self, LocalUser};
@@ -27,7 +27,7 @@ impl KeysUser {
     pub(crate) fn new() -> Self {
         let dir = WorkDir::new();
         let program = dir.path().join("sshkeyd");
-        fs::copy(env!("CARGO_BIN_EXE_sshkeyd"), &program).unwrap();
+        copy_program(env!("CARGO_BIN_EXE_sshkeyd"), &program);
         fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
         let (user, in_use) = account_turn(make_user).unwrap();
         Self {

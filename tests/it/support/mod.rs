@@ -1,5 +1,6 @@
 //! What tests stand on.
 
+pub(crate) mod chromium;
 pub(crate) mod host;
 pub(crate) mod keys_user;
 pub(crate) mod logins;
@@ -11,5 +12,7 @@ pub(crate) mod proxy;
 pub(crate) mod service;
 pub(crate) mod ssh;
 pub(crate) mod sshd;
+pub(crate) mod told;
 pub(crate) mod tree;
+pub(crate) mod vastai;
 pub(crate) mod web;

@@ -20,6 +20,13 @@ pub(crate) fn sshkeyd() -> Command {
     sshkeyd_under(&[], Path::new(env!("CARGO_BIN_EXE_sshkeyd")))
 }
 
+/// Copies a program that is to be run at once, by another process: a descriptor of ours that writes
+/// it would be in every child that other tests start meanwhile, and the kernel runs no such file.
+pub(crate) fn copy_program(from: impl AsRef<Path>, to: &Path) {
+    let copied = Command::new("cp").arg(from.as_ref()).arg(to).status();
+    assert!(copied.unwrap().success());
+}
+
 /// The agent's program: that of `SSHKEYD_AGENT_BINARY`, so that the same stories are told of a
 /// build of the agent alone; else the binary.
 pub(crate) fn agent_program() -> PathBuf {

@@ -30,11 +30,28 @@ impl Service {
         Self::start_behind(None)
     }
 
+    /// The same, with more lines of configuration.
+    pub(crate) fn start_with(more: &str) -> Self {
+        let (dir, address) = (WorkDir::new(), listen());
+        Self::start_in(dir, address, format!("http://{address}"), more, None)
+    }
+
     /// The same, known to agents by the address of a proxy.
     pub(crate) fn start_behind(proxy: Option<SocketAddr>) -> Self {
         let (dir, address) = (WorkDir::new(), listen());
         let url = format!("http://{}", proxy.unwrap_or(address));
         Self::start_in(dir, address, url, "", None)
+    }
+
+    /// With its database in a directory of its own, `data`, which is `prepare`d first.
+    pub(crate) fn start_with_data(prepare: impl FnOnce(&Path)) -> Self {
+        let (dir, address) = (WorkDir::new(), listen());
+        let data = dir.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        prepare(&data);
+        let url = format!("http://{address}");
+        let database = format!("database = \"sqlite:{}/sshkeyd.db\"\n", data.display());
+        Self::start_in(dir, address, url, &database, None)
     }
 
     /// With a certificate for `localhost`, signed by a CA of its own.
@@ -67,11 +84,15 @@ impl Service {
     ) -> Self {
         let config = dir.path().join("server.toml");
         let path = dir.path().display();
+        let database = match more.contains("database = ") {
+            true => String::new(),
+            false => format!("database = \"sqlite:{path}/sshkeyd.db\"\n"),
+        };
         put(
             &config,
             &format!(
                 "[server]\nlisten = \"{address}\"\npublic-url = \"{url}\"\n\
-                 database = \"sqlite:{path}/sshkeyd.db\"\nsecrets-dir = \"{path}/secrets\"\n{more}"
+                 {database}secrets-dir = \"{path}/secrets\"\n{more}"
             ),
             0o600,
         );
@@ -100,6 +121,21 @@ impl Service {
         let key = made["api_key"].as_str().unwrap();
         assert!(key.starts_with("skd_api_"), "{key}");
         (made["account"].as_i64().unwrap(), key.to_owned())
+    }
+
+    /// Makes an account whose owner has a password, and gives its commands to that owner.
+    pub(crate) fn for_person(mut self, email: &str, password: &str) -> Self {
+        let file = self.dir.path().join("password");
+        put(&file, password, 0o600);
+        let mut add = sshkeyd();
+        add.args(["account", "add", email, "--json", "--config"])
+            .arg(&self.config)
+            .arg("--password-file")
+            .arg(&file);
+        let made: Value = Ran::of(&mut add).done().json();
+        self.account = made["account"].as_i64().unwrap();
+        self.api_key = made["api_key"].as_str().unwrap().to_owned();
+        self
     }
 
     /// Starts it, and waits until it listens.
