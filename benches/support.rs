@@ -94,6 +94,14 @@ impl Times {
         self.0.push(time);
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.0.extend(more.0);
+    }
+
     /// The time that this share (0 to 1) of all were under, in milliseconds.
     pub(crate) fn at(&self, share: f64) -> f64 {
         let mut sorted = self.0.clone();
