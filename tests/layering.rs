@@ -66,7 +66,7 @@ const IMPURE: [&str; 13] = [
 const IMPURE_WORDS: [&str; 3] = ["SystemTime", "Instant", "async"];
 
 /// Crates, and the only paths (by their beginning) that may name them.
-const ONLY: [(&str, &[&str]); 12] = [
+const ONLY: [(&str, &[&str]); 13] = [
     ("reqwest", &["client/"]),
     ("axum", &["service/"]),
     ("hyper", &["service/"]),
@@ -79,6 +79,7 @@ const ONLY: [(&str, &[&str]); 12] = [
     ("russh", &["sinks/proof", "demo/"]),
     ("anyhow", &["cli/", "demo/"]),
     ("clap", &["cli/"]),
+    ("clap_complete", &["cli/"]),
 ];
 
 const PRINTS: [&str; 5] = ["print", "println", "eprint", "eprintln", "dbg"];

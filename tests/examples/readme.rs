@@ -142,8 +142,17 @@ fn below(help: &str) -> Vec<String> {
 fn split<'a>(words: &[&'a str]) -> (Vec<&'a str>, BTreeSet<&'a str>) {
     let mut words = words.iter().skip(1).copied();
     let mut path: Vec<&str> = words.by_ref().take(1).collect();
-    if matches!(path[..], ["account" | "ssh-keys" | "instances"]) {
+    if matches!(
+        path[..],
+        ["account" | "ssh-keys" | "api-keys" | "sessions" | "instances"]
+    ) {
         path.extend(words.by_ref().take(1));
+    }
+    // This one is a command with and without another word.
+    if path == ["server"] {
+        let errand = words.clone().next();
+        let errands = ["backup", "restore", "rotate-signer"];
+        path.extend(errand.filter(|word| errands.contains(word)));
     }
     let flags = words
         .filter(|word| word.starts_with("--"))
@@ -192,7 +201,9 @@ fn every_command_and_flag_stands_in_readmes_table() {
     for command in below(&help(&[])) {
         let text = help(&[&command]);
         let inner = below(&text);
-        let own = inner.is_empty().then(|| (command.clone(), flags(&text)));
+        // `[COMMAND]`: it does something without one, too.
+        let alone = inner.is_empty() || text.contains("[COMMAND]");
+        let own = alone.then(|| (command.clone(), flags(&text)));
         there.extend(own);
         for inner in inner {
             let text = help(&[&command, &inner]);
@@ -273,6 +284,24 @@ fn readme_has_every_key_that_is_taken_and_no_other() {
             let known = known.iter().any(|(name, _)| name == key);
             assert!(known, "{heading}: {key} is no key");
         }
+    }
+}
+
+#[test]
+fn the_services_example_has_every_key() {
+    let example = text_of("config/server.toml");
+    let given = |key: &str| {
+        let key = key.strip_prefix("server.").unwrap();
+        let begins = |line: &str| {
+            line.trim_start_matches("# ")
+                .starts_with(&format!("{key} = "))
+        };
+        example.lines().any(begins)
+    };
+    let known = all_keys("ServerFile", "", false);
+    assert!(known.len() > 8, "{known:?}");
+    for (key, _) in &known {
+        assert!(given(key), "config/server.toml lacks {key}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Exit codes and words of the commands, as a script or a person meets them.
 
 use crate::support::host::{Home, Host};
-use crate::support::process::{Ran, sshkeyd, wait_until};
+use crate::support::process::{Ran, copy_program, sshkeyd, wait_until};
 use crate::support::service::Service;
 use crate::support::ssh::public_key;
 use crate::support::sshd::put;
@@ -352,7 +352,7 @@ fn a_user_sees_his_own_target_and_may_change_nothing() {
     daemon.wait_has(&key, true);
     // The binary and the configuration as that user may read them.
     let program = host.dir.path().join("sshkeyd");
-    std::fs::copy(env!("CARGO_BIN_EXE_sshkeyd"), &program).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_sshkeyd"), &program);
     let open = host.dir.path().join("open.toml");
     put(&open, &host.toml(), 0o644);
     let as_daemon = |args: &[&str]| {

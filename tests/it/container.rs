@@ -2,7 +2,7 @@
 //! a plain user who keeps his own file.
 
 use crate::support::host::{Home, Host, read};
-use crate::support::process::{Daemon, Ran, wait_for, wait_until};
+use crate::support::process::{Daemon, Ran, copy_program, wait_for, wait_until};
 use crate::support::sshd::{Sshd, User, WorkDir, keygen, put};
 use sshkeyd::wire::Status;
 use std::fs::{self, Permissions};
@@ -129,7 +129,7 @@ impl Own {
         chown(&run, Some(user.uid), Some(user.gid)).unwrap();
         let binary = dir.path().join("sshkeyd");
         let built = crate::support::process::agent(&[]);
-        fs::copy(built.get_program(), &binary).unwrap();
+        copy_program(built.get_program(), &binary);
         fs::set_permissions(&binary, Permissions::from_mode(0o755)).unwrap();
         let wrapper = vec![
             "setpriv".to_owned(),

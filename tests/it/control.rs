@@ -1,7 +1,7 @@
 //! The control socket's rules (interface.md section 3), each met by a real unprivileged user.
 
 use crate::support::host::{Home, Host};
-use crate::support::process::{WITHIN, wait_until};
+use crate::support::process::{WITHIN, copy_program, wait_until};
 use crate::support::ssh::public_key;
 use crate::support::sshd::put;
 use serde_json::Value;
@@ -74,7 +74,7 @@ impl Other {
         // The test's own binary, where that user may run it.
         let program = host.dir.path().join("other");
         if !program.exists() {
-            fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+            copy_program(std::env::current_exe().unwrap(), &program);
         }
         let mut command = Command::new("setpriv");
         command

@@ -101,7 +101,7 @@ impl Bed {
 
     fn written(&self, krl: &Krl) -> PathBuf {
         let path = self.path("krl");
-        fs::write(&path, krl.encode()).unwrap();
+        sshkeyd::sys::private_file::replace(&path, &krl.encode()).unwrap();
         path
     }
 }

@@ -4,6 +4,10 @@
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod cli_account;
+#[cfg(test)]
+mod console;
+#[cfg(test)]
 mod container;
 #[cfg(test)]
 mod control;
@@ -26,9 +30,13 @@ mod guards;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod install;
+#[cfg(test)]
 mod journal;
 #[cfg(test)]
 mod keys_command;
+#[cfg(test)]
+mod keys_of_instances;
 #[cfg(test)]
 mod krl;
 #[cfg(test)]
@@ -37,6 +45,8 @@ mod liar;
 mod openssh10;
 #[cfg(test)]
 mod own_file;
+#[cfg(test)]
+mod people;
 #[cfg(test)]
 mod plan;
 #[cfg(test)]
@@ -48,6 +58,10 @@ mod revoked;
 #[cfg(test)]
 mod seal;
 #[cfg(test)]
+mod service_data;
+#[cfg(test)]
+mod service_limits;
+#[cfg(test)]
 mod service_process;
 #[cfg(test)]
 mod sessions;
@@ -55,6 +69,8 @@ mod sessions;
 mod sessions_service;
 #[cfg(test)]
 mod sessions_story;
+#[cfg(test)]
+mod signers;
 #[cfg(test)]
 mod sources;
 #[cfg(test)]
@@ -69,5 +85,7 @@ mod subscription;
 mod support;
 #[cfg(test)]
 mod unit;
+#[cfg(test)]
+mod vastai;
 #[cfg(test)]
 mod watchdog;
