@@ -51,6 +51,10 @@ impl Handler<Asks, Service> for Show {
     }
 }
 
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async fn keeps its arguments twice while it is held"
+)]
 fn show(asks: Asks, service: Service) -> impl Future<Output = Response> + Send {
     async move {
         match answer(&asks, &service).await {
