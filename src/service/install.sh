@@ -102,6 +102,11 @@ sshd = "127.0.0.1:22"
 END
 }
 
+# Whether the configuration that is there asks this service.
+names_us() {
+    grep -qF -e "\"$url\"" -e "\"$url/\"" -e "'$url'" "$config"
+}
+
 write_units() {
     put /etc/systemd/system/sshkeyd-agent.service 0644 <<'END_OF_UNIT'
 @UNIT@
@@ -208,6 +213,9 @@ main() {
     skd_enr_*) ;;
     *) fail "SSHKEYD_TOKEN is no enrolment token (skd_enr_...)" ;;
     esac
+    # The agent would send the token to whatever its configuration names.
+    [ -z "$token" ] || [ ! -e "$config" ] || names_us \
+        || fail "$config names another service, which would be sent this token; nothing was changed. Name \"$url\" in its account.urls, or move the file away, and run the line again"
 
     trap tidy EXIT
     trap 'exit 1' HUP INT TERM
@@ -229,7 +237,7 @@ main() {
     fi
     if [ -e "$config" ]; then
         say "$config is kept"
-        grep -qF "$url" "$config" || say "it does not name $url: this agent asks others"
+        names_us || say "it does not name $url: this agent asks others"
     else
         write_config
         say "$config is written"

@@ -245,6 +245,29 @@ fn wget_will_do() {
 
 #[test]
 #[ignore = "needs root; tests/run includes it"]
+fn a_token_goes_to_no_other_service() {
+    let service = Service::start();
+    let machine = Machine::boot("");
+    let (_, line) = instance(&service, "web");
+    let config = machine.path("etc/sshkeyd/agent.toml");
+    fs::create_dir_all(config.parent().unwrap()).unwrap();
+    // Another one's address, of which ours is the beginning.
+    let others = format!(
+        "[[source]]\nname = \"account\"\naccount.urls = [\"{}0\"]\n\n\
+         [[target]]\nuser = \"root\"\nsources = [\"account\"]\n",
+        service.url
+    );
+    put(&config, &others, 0o644);
+    let ran = machine.shell(&line);
+    assert!(ran.err.contains("names another service"), "{ran:?}");
+    assert_eq!(read(&config), others);
+    assert!(!machine.path("etc/sshkeyd/enroll-token").exists());
+    assert!(!machine.path("usr-local/bin/sshkeyd").exists());
+    assert_eq!(machine.agents(), 0);
+}
+
+#[test]
+#[ignore = "needs root; tests/run includes it"]
 fn a_line_that_cannot_work_leaves_nothing() {
     let programs = WorkDir::new();
     let program = programs
