@@ -4,7 +4,7 @@
 //! its instance goes; either ends at once when it is deleted.
 
 use super::agents::{self, AgentSession};
-use super::audit::{Act, Actor, note};
+use super::audit::{Act, Actor, By, note};
 use super::people::Credentials;
 use super::{Commit, Hash, Kinds, Store, StoreError, millis, time, time_opt};
 use jiff::Timestamp;
@@ -165,6 +165,12 @@ impl Store {
                     |row| row.get(0),
                 )?;
             let detail = json!({"kind": new.kind.word(), "device": new.name});
+            // It shows its own key from here on.
+            let name = new.name.clone();
+            let actor = Actor {
+                by: By::Session { id, name },
+                ..actor
+            };
             note(&tx, &actor, &Act::done("session.create", id, detail), now)?;
             tx.commit()?;
             let kinds = Kinds::SESSIONS | Kinds::AUDIT;

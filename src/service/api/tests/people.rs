@@ -85,12 +85,11 @@ async fn a_command_line_has_its_session_in_the_body_for_a_week() {
     bed.pass(1);
     let over = bed.call(&key, "GET /v1/account", None).await;
     assert_eq!(over.code(), (401, "unauthorized"));
-    let acts: Vec<_> = log(&bed, account)
-        .await
-        .into_iter()
-        .map(|r| r.action)
-        .collect();
+    let rows = log(&bed, account).await;
+    let acts: Vec<_> = rows.iter().map(|row| row.action.as_str()).collect();
     assert_eq!(acts, ["session.create", "account.create"]);
+    let by = (rows[0].by_kind.as_str(), rows[0].by_name.as_str());
+    assert_eq!(by, ("session", "lap[2Jtop"));
 }
 
 #[tokio::test]
