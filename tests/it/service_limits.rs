@@ -112,7 +112,7 @@ fn a_reload_brings_trusted_proxies_into_force_and_names_what_waits() {
         let mut stream = TcpStream::connect(service.address).unwrap();
         write!(
             stream,
-            "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{key}\r\n"
+            "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{key}\r\n"
         )
         .unwrap();
         until_closed(stream).1

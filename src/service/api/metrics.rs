@@ -56,5 +56,6 @@ pub(super) async fn show(
 fn is_near(service: &Service, conn: &Conn, headers: &HeaderMap) -> bool {
     let peer = conn.peer.ip().to_canonical();
     let handed_on = headers.contains_key(FORWARDED) || headers.contains_key("x-forwarded-for");
-    peer.is_loopback() && !service.proxies.has(peer) && !handed_on
+    let direct = peer.is_loopback() && !service.proxies.has(peer) && !handed_on;
+    direct && service.is_asked_by_name(headers)
 }

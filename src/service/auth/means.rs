@@ -132,6 +132,15 @@ impl Service {
         (scheme, without_port_of(scheme, authority))
     }
 
+    /// Whether whoever asks from this machine itself knows whom he asks: a page that reaches us
+    /// under a name of its own does not. Programs may leave the name out; browsers never do.
+    pub(in crate::service) fn is_asked_by_name(&self, headers: &HeaderMap) -> bool {
+        headers.get(HOST).is_none_or(|host| {
+            let host = host.to_str().unwrap_or_default();
+            is_loopback(host) || self.is_ours(host)
+        })
+    }
+
     /// Whether a browser's write comes from a page of ours.
     ///
     /// # Errors

@@ -11,7 +11,11 @@ use tokio::net::TcpStream;
 /// Sends the same request that many times over one connection; gives the answers.
 async fn ask(to: SocketAddr, request: &str, headers: &str, times: usize) -> Vec<String> {
     let mut stream = TcpStream::connect(to).await.unwrap();
-    let one = |more: &str| format!("{request} HTTP/1.1\r\nhost: x\r\n{headers}{more}\r\n");
+    let host = match headers.starts_with("host:") {
+        true => "",
+        false => "host: localhost\r\n",
+    };
+    let one = |more: &str| format!("{request} HTTP/1.1\r\n{host}{headers}{more}\r\n");
     let text = one("").repeat(times - 1) + &one("connection: close\r\n");
     let (mut read, mut write) = stream.split();
     let mut answers = String::new();
@@ -173,6 +177,9 @@ async fn counts_are_for_this_machine_or_for_the_right_to_misc_and_name_nobody() 
     for secret in ["skd_", "example.com", "box"] {
         assert!(!text.contains(secret), "{text}");
     }
+    // A page that calls this machine by a name of its own, in a browser that runs here.
+    let rebound = get("host: evil.example\r\n".to_owned()).await;
+    assert!(rebound.starts_with("401"), "{rebound}");
     assert!(
         get("x-forwarded-for: 203.0.113.9\r\n".to_owned())
             .await
