@@ -47,6 +47,8 @@ pub struct AgentConfig {
     pub verify: Option<SocketAddr>,
     /// The sshd of this machine.
     pub sshd: SshdPaths,
+    /// Certificates that sshd is to trust and to show.
+    pub certificates: Certificates,
     /// Live sessions.
     pub sessions: Sessions,
     /// How often the service hears of us.
@@ -70,6 +72,19 @@ pub struct SshdPaths {
     pub reload: Reload,
 }
 
+/// Which certificates the agent keeps sshd's part of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificates {
+    /// TrustedUserCAKeys, AuthorizedPrincipalsFile, RevokedKeys.
+    pub user_ca: bool,
+    /// HostCertificate.
+    pub host: bool,
+    /// Where what sshd reads of it stands; root's, 0755.
+    pub directory: PathBuf,
+    /// Revocation lists of others, whose entries are taken over into the one that sshd reads.
+    pub merge_revoked: Vec<PathBuf>,
+}
+
 /// How sshd is told to read its configuration again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reload {
@@ -82,7 +97,6 @@ pub enum Reload {
 impl Check<'_> {
     /// The whole file; none where anything is at fault.
     pub(super) fn agent(&mut self, file: &raw::AgentFile) -> Option<AgentConfig> {
-        self.not_yet_agent(file);
         let none = raw::Agent::default();
         let agent = file.agent.as_ref().map_or(&none, Spanned::get_ref);
         let unprivileged = is(&agent.unprivileged);
@@ -113,6 +127,7 @@ impl Check<'_> {
 
         let verify = self.verify(file);
         let sshd = self.sshd_paths(file);
+        let certificates = self.certificates(file, unprivileged);
         let sessions = self.sessions(file);
         let heartbeat = file.heartbeat.as_ref().map(Spanned::get_ref);
         let interval = heartbeat.map_or(&None, |raw| &raw.interval);
@@ -127,6 +142,7 @@ impl Check<'_> {
             targets: targets?,
             verify: verify?,
             sshd: sshd?,
+            certificates: certificates?,
             sessions: sessions?,
             heartbeat: heartbeat?,
         })

@@ -6,6 +6,7 @@
 //! environment is an argument. Obeys interface.md sections 2 and 4.
 
 mod agent;
+mod certificates;
 mod check;
 mod duration;
 mod fault;
@@ -25,7 +26,7 @@ mod syntax;
 mod target;
 mod url;
 
-pub use agent::{AgentConfig, Reload, SshdPaths};
+pub use agent::{AgentConfig, Certificates, Reload, SshdPaths};
 pub use duration::{DurationError, parse_duration, show_duration};
 pub use fault::{Fault, Faults, Place};
 pub use notes::notes;

@@ -5,24 +5,8 @@
 
 use super::check::Check;
 use super::raw;
-use serde_spanned::Spanned;
 
 impl Check<'_> {
-    /// The keys of the agent's file, but for sources and targets.
-    pub(super) fn not_yet_agent(&mut self, file: &raw::AgentFile) {
-        let certificates = file.certificates.as_ref().map(Spanned::get_ref);
-        if let Some(raw) = certificates {
-            self.not_yet(&raw.user_ca, |on| !on, "handle user certificates");
-            self.not_yet(&raw.host_certificates, |on| !on, "handle host certificates");
-            self.not_yet(
-                &raw.directory,
-                |_| false,
-                "use a directory for certificates",
-            );
-            self.not_yet(&raw.merge_revoked, |_| false, "write RevokedKeys");
-        }
-    }
-
     /// The keys of the service's file.
     pub(super) fn not_yet_server(&mut self, raw: &raw::Server) {
         self.not_yet(&raw.database, |url| !is_postgres(url), "know PostgreSQL");

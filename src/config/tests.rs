@@ -127,6 +127,7 @@ fn defaults_are_those_of_the_example() {
     assert_eq!(config.verify, example.verify);
     assert_eq!(config.sshd.program, example.sshd.program);
     assert_eq!(config.sshd.config, example.sshd.config);
+    assert_eq!(config.certificates, example.certificates);
     assert_eq!(config.heartbeat, example.heartbeat);
     assert_eq!(config.targets[0].path, example.targets[0].path);
     assert_eq!(config.targets[0].adopt, Adopt::No);

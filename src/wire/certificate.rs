@@ -1,6 +1,7 @@
 //! Certificates of users and hosts, the CAs that sign them, and what was revoked (interface.md
 //! section 5).
 
+use super::PasswordGiven;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +57,85 @@ pub struct Cas {
     pub user_ca: Vec<String>,
     /// CAs of hosts: for `@cert-authority` in known_hosts.
     pub host_ca: Vec<String>,
+    /// Each of them, and where it stands.
+    #[serde(default)]
+    pub items: Vec<Ca>,
+}
+
+/// A certificate authority of an account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
+pub struct Ca {
+    /// Whose certificates it signs.
+    pub role: CaRole,
+    /// `ssh-ed25519 AAAA…`.
+    pub public_key: String,
+    /// `SHA256:…`.
+    pub fingerprint: String,
+    /// Where it stands.
+    pub state: CaState,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Live instances that have not reported yet that sshd trusts it: the next one waits for them.
+    /// Always empty for a CA of hosts, which people's machines trust.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<i64>,
+}
+
+/// Whose certificates a CA signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
+pub enum CaRole {
+    /// Those of people.
+    User,
+    /// Those of instances.
+    Host,
+}
+
+/// Where a CA stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
+pub enum CaState {
+    /// Handed out, and does not sign yet.
+    Next,
+    /// Signs.
+    Signing,
+    /// Signs no more, and goes when the last certificate by it has ended.
+    Leaving,
+}
+
+/// `POST /v1/ca/rotate`: for a person's session only. 202 with the [`Cas`] after it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
+pub struct RotateCa {
+    /// Which.
+    pub role: CaRole,
+    /// Whose word it is.
+    #[serde(flatten)]
+    pub person: PasswordGiven,
+}
+
+/// `GET /v1/agent/probes`: certificates to ask sshd about.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
+pub struct Probes {
+    /// Two of each user CA of the account.
+    pub probes: Vec<Probe>,
+}
+
+/// A certificate over a key that nobody has, good for minutes: sshd can be asked about it, and
+/// nobody can log in with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
+pub struct Probe {
+    /// `ssh-ed25519-cert-v01@openssh.com AAAA…`.
+    pub certificate: String,
+    /// The revocation list of this number, and of no other, revokes it by its key ID; `None`: sshd
+    /// is to take it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_by: Option<u64>,
 }
 
 /// The revocation list of a snapshot: the file itself stands at `/v1/agent/krl/SHA256`.
@@ -121,6 +201,18 @@ pub struct CertificatesStatus {
     /// The host certificates that sshd shows.
     #[serde(default)]
     pub host: Vec<HostCertificateStatus>,
+    /// Fingerprints of the user CAs by which sshd was seen to take a certificate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proved_ca: Vec<String>,
+    /// The number of the revocation list by which sshd was seen to refuse one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proved_krl: Option<u64>,
+    /// When sshd was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proved_at: Option<Timestamp>,
+    /// Why sshd could not be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unproved: Option<String>,
 }
 
 /// One host certificate of a status.

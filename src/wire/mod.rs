@@ -33,8 +33,9 @@ pub use agent::{
 pub use api_key::{ApiKey, ApiKeySecret, EditApiKey, NewApiKey};
 pub use audit::{AuditBy, AuditItem, Event};
 pub use certificate::{
-    Cas, CertificatesStatus, HostCertificate, HostCertificateStatus, HostCertificatesAnswer,
-    HostCertificatesRequest, KrlRef, NewUserCertificate, RevokeCertificates, UserCertificate,
+    Ca, CaRole, CaState, Cas, CertificatesStatus, HostCertificate, HostCertificateStatus,
+    HostCertificatesAnswer, HostCertificatesRequest, KrlRef, NewUserCertificate, Probe, Probes,
+    RevokeCertificates, RotateCa, UserCertificate,
 };
 pub use doctor::{Doctor, DoctorFinding, DoctorReport, Level};
 pub use handover::{HANDOVER_NAMESPACE, Handover, HandoverPayload};
