@@ -169,8 +169,10 @@ fn has_let_go(status: &Status, remains: &Remains) -> bool {
     let read = status.sources.iter().any(|source| {
         source.kind == SourceKind::Account && source.revision >= Some(remains.revision)
     });
+    let trusted = status.certificates.iter().flat_map(|kept| &kept.user_ca);
     let mut managed = status.targets.iter().flat_map(|target| &target.managed);
-    read && !managed.any(|fingerprint| remains.fingerprints.contains(fingerprint))
+    let trusts = trusted.into_iter().any(|ca| remains.cas.contains(ca));
+    read && !trusts && !managed.any(|fingerprint| remains.fingerprints.contains(fingerprint))
 }
 
 fn shown(who: &str) -> String {
@@ -198,6 +200,7 @@ mod tests {
             let remains = Remains {
                 revision: 10,
                 fingerprints: vec!["SHA256:ours".to_owned()],
+                cas: vec!["SHA256:ca".to_owned()],
                 instances: vec![(4, "web".to_owned(), status)],
             };
             holding(&remains)

@@ -5,7 +5,9 @@
 
 use super::rollout;
 use super::store::{Hash, KeyRow, Report, Seen, USED_STEP};
-use crate::wire::{Device, InstanceState, Session, State, Status, TargetStatus};
+use crate::wire::{
+    CertificatesStatus, Device, InstanceState, Session, State, Status, TargetStatus,
+};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, HashMap, HashSet, btree_map};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -259,6 +261,14 @@ impl Board {
         }
     }
 
+    /// The user CAs that sshd on this instance trusts, as it said last.
+    pub(super) fn trusts(&self, instance: i64) -> Vec<String> {
+        let board = self.lock();
+        let status = board.get(&instance).and_then(|entry| entry.status.as_ref());
+        let kept = status.and_then(|status| status.certificates.as_ref());
+        kept.map(|kept| kept.user_ca.clone()).unwrap_or_default()
+    }
+
     /// Of how many instances something is known.
     pub(super) fn len(&self) -> usize {
         self.lock().len()
@@ -296,13 +306,22 @@ impl Entry {
     }
 }
 
+type Facts<'a> = (
+    State,
+    Option<u64>,
+    &'a [TargetStatus],
+    &'a [Session],
+    Option<&'a CertificatesStatus>,
+);
+
 /// What makes a status news: not the conditions' wording, not when a source last answered.
-fn facts(status: &Status) -> (State, Option<u64>, &[TargetStatus], &[Session]) {
+fn facts(status: &Status) -> Facts<'_> {
     (
         status.state,
         revision(status),
         &status.targets,
         &status.sessions,
+        status.certificates.as_ref(),
     )
 }
 

@@ -21,6 +21,17 @@ const PROOF: [f64; 12] = [
     0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 600.0, 3_600.0,
 ];
 
+/// Bytes of a revocation list: from one that stands in the snapshot to the most that agents read.
+const KRL: [f64; 7] = [
+    1_024.0,
+    4_096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    8_388_608.0,
+];
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answer {
     route: String,
@@ -49,6 +60,9 @@ pub(super) struct Metrics {
     errors: Family<Refusal, Counter>,
     heartbeats: Counter,
     proof: Histogram,
+    certificates: Counter,
+    revoked: Counter,
+    krl_bytes: Histogram,
     connections: Gauge,
     held: Gauge,
     queued: Gauge,
@@ -62,6 +76,9 @@ impl Default for Metrics {
             errors: Family::default(),
             heartbeats: Counter::default(),
             proof: Histogram::new(PROOF),
+            certificates: Counter::default(),
+            revoked: Counter::default(),
+            krl_bytes: Histogram::new(KRL),
             connections: Gauge::default(),
             held: Gauge::default(),
             queued: Gauge::default(),
@@ -84,6 +101,13 @@ impl Default for Metrics {
         let help = "From the save of a key until sshd on an instance that was there took it";
         let proof = metrics.proof.clone();
         all.register_with_unit("save_to_proof", help, Unit::Seconds, proof);
+        let help = "Certificates that were signed, of people and of hosts";
+        all.register("certificates_signed", help, metrics.certificates.clone());
+        let help = "Certificates that were revoked before their end";
+        all.register("certificates_revoked", help, metrics.revoked.clone());
+        let help = "Bytes of each revocation list that was made";
+        let bytes = metrics.krl_bytes.clone();
+        all.register_with_unit("krl", help, Unit::Bytes, bytes);
         metrics
     }
 }
@@ -131,6 +155,23 @@ impl Metrics {
             // Exact for 285,000 years.
             self.proof.observe(ms as f64 / 1_000.0);
         }
+    }
+
+    /// Certificates were signed.
+    pub(super) fn signed(&self, count: u64) {
+        self.certificates.inc_by(count);
+    }
+
+    /// Certificates were revoked that were good until then.
+    pub(super) fn revoked(&self, count: usize) {
+        self.revoked
+            .inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+
+    /// A revocation list was made.
+    pub(super) fn krl(&self, bytes: usize) {
+        // Exact for 8 PiB.
+        self.krl_bytes.observe(bytes as f64);
     }
 
     /// A connection is open until the answer is dropped.

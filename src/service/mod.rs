@@ -12,10 +12,12 @@ mod api;
 mod auth;
 mod backup;
 mod board;
+mod ca;
 mod console;
 mod crowd;
 mod holds;
 mod hub;
+mod krls;
 mod limits;
 mod listen;
 mod metrics;
@@ -28,6 +30,7 @@ mod proxies;
 mod rates;
 mod refusals;
 mod rollout;
+mod rotation;
 mod sealing;
 mod secrets;
 mod signers;
@@ -154,8 +157,12 @@ impl Service {
         })?;
         let secrets = Secrets::load(&config.secrets_dir)?;
         let hub = Arc::new(Hub::default());
-        let bell = hub.clone();
-        let committed: store::Committed = Arc::new(move |commit| bell.committed(commit));
+        let metrics = Arc::new(Metrics::default());
+        let (bell, counts) = (hub.clone(), metrics.clone());
+        let committed: store::Committed = Arc::new(move |commit: store::Commit| {
+            counts.revoked(commit.revoked);
+            bell.committed(commit);
+        });
         let (store, seen) = Store::open(&config.database, committed)?;
         Ok(Self(Arc::new(Parts {
             store,
@@ -170,12 +177,12 @@ impl Service {
             programs: Arc::new(Programs::new(config.install_dir.clone())),
             proxies: Arc::new(Proxies::new(config.trusted_proxies.clone())),
             rates: Arc::default(),
-            metrics: Arc::default(),
             openapi: Arc::default(),
             on_loopback: config.listen.ip().is_loopback(),
             nonces: Arc::new(Nonces::new(secrets.sealing_key.clone())),
             sealing_key: Arc::new(secrets.sealing_key),
-            snapshots: Arc::new(Snapshots::new(secrets.signers)),
+            snapshots: Arc::new(Snapshots::new(secrets.signers, metrics.clone())),
+            metrics,
             public_url: config.public_url.trim_end_matches('/').into(),
             danger_plaintext: config.danger_plaintext,
             max_held: config.max_held,
@@ -226,7 +233,8 @@ impl Service {
         (self.clock)()
     }
 
-    /// Lets orders leave their lists once they have done their work; never returns.
+    /// Lets orders leave their lists once they have done their work, CAs follow one another, and
+    /// certificates that are over be forgotten; never returns.
     async fn settle(&self) {
         loop {
             self.hub.answers().await;
@@ -235,6 +243,12 @@ impl Service {
             }
             if let Err(error) = self.settle_orders().await {
                 tracing::debug!(%error, "orders");
+            }
+            if let Err(error) = self.settle_rotations().await {
+                tracing::debug!(%error, "rotations of CAs");
+            }
+            if let Err(error) = self.store.forget_certificates(self.now()).await {
+                tracing::debug!(%error, "certificates that are over");
             }
             if let Err(error) = self.forget_removed().await {
                 tracing::debug!(%error, "removed instances");

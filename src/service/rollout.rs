@@ -336,6 +336,8 @@ mod tests {
             id: 1,
             key: 7,
             fingerprint: "SHA256:a".to_owned(),
+            serial: None,
+            key_id: None,
             revision: 42,
             asked_at: Timestamp::UNIX_EPOCH,
             until: Timestamp::MAX,

@@ -5,15 +5,18 @@
 //! of a twelve-hour grid of the account's own, whichever is later. So a list is signed again at
 //! half of its life, and any replica, before and after a restart, gives out the same bytes.
 
+use super::krls::{KrlFile, Krls};
+use super::metrics::Metrics;
 use super::signers::Signers;
 use super::store::{KeyRow, Keys, Removal, Store, StoreError};
+use crate::trust::account_principal;
 use crate::wire::{EndSessions, NAMESPACE, Payload, Removed, Revoked, SignedSnapshot, SnapshotKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// How long a snapshot is fresh.
@@ -34,6 +37,8 @@ pub(super) struct Signed {
     pub(super) body: Bytes,
     /// What was signed.
     pub(super) keys: Arc<Keys>,
+    /// The revocation list that it names.
+    pub(super) krl: Option<Arc<KrlFile>>,
     /// When the next turn is due.
     pub(super) turn: Timestamp,
 }
@@ -81,15 +86,19 @@ pub(super) struct Snapshots {
     /// Read while a list is read and signed, written while the signers change.
     gate: tokio::sync::RwLock<()>,
     cache: Mutex<Cache>,
+    krls: Krls,
+    metrics: Arc<Metrics>,
 }
 
 impl Snapshots {
     /// With these signers.
-    pub(super) fn new(signers: Signers) -> Self {
+    pub(super) fn new(signers: Signers, metrics: Arc<Metrics>) -> Self {
         Self {
+            metrics,
             signers: RwLock::new(Arc::new(signers)),
             gate: tokio::sync::RwLock::default(),
             cache: Mutex::default(),
+            krls: Krls::default(),
         }
     }
 
@@ -139,12 +148,56 @@ impl Snapshots {
         let fresh = kept
             .as_ref()
             .filter(|signed| signed.keys.head.revision >= at_least);
-        let keys = match fresh {
+        let (keys, krl) = match fresh {
             Some(signed) if now < signed.turn => return Ok(signed.clone()),
-            Some(signed) => signed.keys.clone(),
-            None => Arc::new(Box::pin(store.keys(account)).await?),
+            Some(signed) => (signed.keys.clone(), signed.krl.clone()),
+            None => Box::pin(self.read(store, account, kept.as_deref())).await?,
         };
-        Ok(self.keep(&mut kept, self.sign(account, keys, &For::Account, now)))
+        let signed = self.sign(account, keys, krl, &For::Account, now);
+        Ok(self.keep(&mut kept, signed))
+    }
+
+    /// The account's keys and its revocation list, as of one moment; the list is read and encoded
+    /// only where it is another one than before.
+    async fn read(
+        &self,
+        store: &Store,
+        account: i64,
+        before: Option<&Signed>,
+    ) -> Result<(Arc<Keys>, Option<Arc<KrlFile>>), StoreError> {
+        let had = before.and_then(|signed| signed.krl.clone());
+        let version = had.as_ref().map(|file| file.version);
+        let (keys, read) = store.keys_and_krl(account, version).await?;
+        let krl = match (read, keys.trust.krl_version) {
+            (Some(krl), _) => {
+                let file = Arc::new(KrlFile::new(&krl));
+                self.metrics.krl(file.bytes.len());
+                self.krls.keep(account, file.clone());
+                Some(file)
+            }
+            (None, Some(_)) => had,
+            (None, None) => None,
+        };
+        Ok((Arc::new(keys), krl))
+    }
+
+    /// The account's revocation list of this digest, if it is the one in force or one of the last.
+    pub(super) async fn krl(
+        &self,
+        store: &Store,
+        account: i64,
+        sha256: &str,
+        now: Timestamp,
+    ) -> Result<Option<Arc<KrlFile>>, StoreError> {
+        if let Some(file) = self.krls.digest(account, sha256) {
+            return Ok(Some(file));
+        }
+        let Some(head) = store.head(account).await? else {
+            return Ok(None);
+        };
+        let signed = self.current(store, account, head.revision, now).await?;
+        let file = signed.krl.clone();
+        Ok(file.filter(|file| file.sha256 == sha256))
     }
 
     /// The list that this instance is to have: the account's, or its own.
@@ -167,7 +220,8 @@ impl Snapshots {
         if let Some(own) = kept.as_ref().filter(same) {
             return Ok(own.clone());
         }
-        let own = self.sign(account, whole.keys.clone(), &For::Instance(instance), now);
+        let (keys, krl) = (whole.keys.clone(), whole.krl.clone());
+        let own = self.sign(account, keys, krl, &For::Instance(instance), now);
         Ok(self.keep(&mut kept, own))
     }
 
@@ -193,15 +247,23 @@ impl Snapshots {
     pub(super) fn last_word(
         &self,
         account: i64,
-        keys: Arc<Keys>,
+        signed: &Signed,
         instance: i64,
         removal: Removal,
         now: Timestamp,
     ) -> Signed {
-        self.sign(account, keys, &For::Last(instance, removal), now)
+        let (keys, krl) = (signed.keys.clone(), signed.krl.clone());
+        self.sign(account, keys, krl, &For::Last(instance, removal), now)
     }
 
-    fn sign(&self, account: i64, keys: Arc<Keys>, whose: &For, now: Timestamp) -> Signed {
+    fn sign(
+        &self,
+        account: i64,
+        keys: Arc<Keys>,
+        krl: Option<Arc<KrlFile>>,
+        whose: &For,
+        now: Timestamp,
+    ) -> Signed {
         let signers = self.signers();
         let (instance, removal) = match *whose {
             For::Account => (None, None),
@@ -245,16 +307,19 @@ impl Snapshots {
                 .iter()
                 .map(|order| EndSessions {
                     id: order.id,
-                    fingerprint: Some(order.fingerprint.clone()),
-                    serial: None,
-                    key_id: None,
+                    fingerprint: Some(order.fingerprint.clone()).filter(|it| !it.is_empty()),
+                    serial: order.serial,
+                    key_id: order.key_id.clone(),
                     asked_at: order.asked_at,
                     until: order.until,
                 })
                 .collect(),
-            user_ca: Vec::new(),
-            krl: None,
-            principals: std::collections::BTreeMap::new(),
+            user_ca: keys.trust.user_ca.clone(),
+            krl: krl.as_deref().map(KrlFile::named),
+            principals: match keys.trust.user_ca.is_empty() {
+                true => BTreeMap::new(),
+                false => [("*".to_owned(), vec![account_principal(account)])].into(),
+            },
             signers: signers.lines(),
             removed: removal.map(|removal| Removed {
                 take_keys: removal.take_keys,
@@ -279,6 +344,7 @@ impl Snapshots {
             etag: format!("\"{etag}\""),
             body: body.into(),
             keys,
+            krl,
             turn,
         }
     }

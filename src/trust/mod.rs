@@ -11,7 +11,7 @@ mod signature;
 
 pub use certificate::{
     Certificate, CertificateFault, IssueError, Limits, LimitsError, MAX_PRINCIPALS, NewCertificate,
-    Role, is_principal,
+    ProbeFault, Role, account_principal, is_principal, probe_key, probe_key_id,
 };
 pub use floor::{Floor, FloorFault, Standing};
 pub use krl::{CertificateRef, Krl, KrlError, MAX_KRL, RevokedCertificates, Serials};

@@ -21,6 +21,9 @@ const SESSIONS: usize = 200;
 const HOST_KEYS: usize = 16;
 const ORDERS: usize = 256;
 
+/// CAs that an instance is taken to trust: more than an account has.
+const CAS: usize = 64;
+
 /// How far above now a revision may be that lifts the account: what a service with a clock that is
 /// wrong may have given out, and no more.
 const AHEAD_MS: u64 = 24 * 60 * 60 * 1000;
@@ -42,6 +45,11 @@ pub(super) async fn take(
     } = parse(serde_json::from_value(body))?;
     status.conditions.truncate(CONDITIONS);
     status.sessions.truncate(SESSIONS);
+    if let Some(kept) = &mut status.certificates {
+        kept.user_ca.truncate(CAS);
+        kept.proved_ca.truncate(CAS);
+        kept.host.truncate(HOST_KEYS);
+    }
     orders.truncate(ORDERS);
     if let Some(device) = &mut device {
         device.host_keys.truncate(HOST_KEYS);
@@ -75,6 +83,12 @@ pub(super) async fn take(
         let keys = &signed.keys.keys;
         let board = &service.board;
         let used = board.used(agent.instance, &status.sessions, keys, now);
+        // More than one user CA: one may wait for this instance.
+        let waits = signed.keys.trust.user_ca.len() > 1;
+        let trusts = status.certificates.as_ref().map(|kept| &kept.user_ca);
+        if waits && trusts.is_some_and(|trusts| *trusts != board.trusts(agent.instance)) {
+            service.hub.answered();
+        }
         let said = (status, device);
         let report = board.report((agent.instance, run), said, stopping, keys, now);
         service.metrics.heartbeat(board.took(agent.instance));

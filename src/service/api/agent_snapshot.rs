@@ -191,10 +191,10 @@ impl<'a> List<'a> {
         let Some(removal) = self.removal else {
             return Ok(signed);
         };
-        let keys = signed.keys.clone();
-        let last = service
-            .snapshots
-            .last_word(agent.account, keys, agent.instance, removal, now);
+        let last =
+            service
+                .snapshots
+                .last_word(agent.account, &signed, agent.instance, removal, now);
         Ok(Arc::new(last))
     }
 

@@ -13,6 +13,7 @@ mod agent_snapshot;
 mod api_keys;
 mod around;
 mod audit;
+mod certificates;
 mod compat;
 mod error;
 mod etag;
@@ -104,6 +105,9 @@ fn routes() -> Routes {
     let sessions_read = right(Category::UserRead, names::SESSIONS);
     let sessions_write = right(Category::UserWrite, names::SESSIONS);
     let own_account = person(Category::UserWrite, names::ACCOUNT);
+    let certificates_write = right(Category::UserWrite, names::CERTIFICATES);
+    let ca_read = right(Category::UserRead, names::CA);
+    let ca_person = person(Category::UserWrite, names::CA);
     let instances_read = right(Category::InstanceRead, names::INSTANCES);
     let instances_write = right(Category::InstanceWrite, names::INSTANCES);
     let audit_read = right(Category::Misc, names::AUDIT);
@@ -180,6 +184,19 @@ fn routes() -> Routes {
             instances_write,
             instances::detach,
         )
+        .post(
+            "/v1/certificates/user",
+            certificates_write,
+            certificates::user,
+        )
+        .post(
+            "/v1/certificates/revoke",
+            certificates_write,
+            certificates::revoke,
+        )
+        .get("/v1/ca", ca_read, certificates::cas)
+        .post("/v1/ca/rotate", ca_person, certificates::rotate)
+        .get("/v1/krl", ca_read, certificates::krl)
         .get("/install", Access::Anyone, install::script)
         .get("/install/{program}", Access::Anyone, install::program)
         .post("/v1/agent/enroll", Access::Anyone, agent_identity::enroll)
@@ -188,6 +205,12 @@ fn routes() -> Routes {
         .get("/v1/agent/snapshot", Access::Agent, agent_snapshot::Show)
         .get("/v1/agent/signers", Access::Agent, agent_signers::list)
         .post("/v1/agent/heartbeat", Access::Agent, agent_heartbeat::take)
+        .get(
+            "/v1/agent/krl/{sha256}",
+            Access::Agent,
+            certificates::krl_file,
+        )
+        .get("/v1/agent/probes", Access::Agent, certificates::probes)
 }
 
 /// Whether the store answers.

@@ -21,3 +21,9 @@ pub(in crate::service) const AUDIT: &str = "api.audit_logs";
 
 /// The stream that says what is new.
 pub(in crate::service) const EVENTS: &str = "api.events";
+
+/// Certificates of people.
+pub(in crate::service) const CERTIFICATES: &str = "api.certificates";
+
+/// The CAs that sign them, and what was revoked.
+pub(in crate::service) const CA: &str = "api.ca";

@@ -38,6 +38,8 @@ const CALLS: &[(&str, &str, &[&str], &[&str])] = &[
     ("DELETE", "/v1/sessions", &["others"], &[]),
     ("POST", "/v1/api-keys", &[], API_KEY),
     ("PATCH", "/v1/api-keys/{id}", &[], API_KEY),
+    ("POST", "/v1/certificates/user", &[], &["public_key", "ttl"]),
+    ("POST", "/v1/certificates/revoke", END, &["serial", "key_id", "public_key"]),
     ("GET", "/v1/audit", &["before", "limit"], &[]),
     ("GET", "/v1/instances", &["after"], &[]),
     ("POST", "/v1/instances", &[], &["label"]),

@@ -198,7 +198,7 @@ fn edited(was: &KeyRow, edit: &EditSshKey, now: Timestamp) -> Result<NewKey, Api
 #[derive(Debug, Deserialize)]
 pub(super) struct Deletion {
     #[serde(default)]
-    end_sessions: bool,
+    pub(super) end_sessions: bool,
 }
 
 /// Deletes a key; with `end_sessions` every instance is told to end the sessions opened by it.
@@ -268,11 +268,15 @@ pub(super) async fn revoke(
             Ok(StatusCode::NO_CONTENT)
         }
         Revocation::NoKey => Err(none()),
-        Revocation::TooMany => Err(ApiError::conflict(
-            "too-many-revoked",
-            format!("an account revokes at most {MAX_REVOKED} keys; delete this one"),
-        )),
+        Revocation::TooMany => Err(too_many_revoked()),
     }
+}
+
+pub(super) fn too_many_revoked() -> ApiError {
+    ApiError::conflict(
+        "too-many-revoked",
+        format!("an account revokes at most {MAX_REVOKED} keys; delete this one"),
+    )
 }
 
 pub(super) fn refused(why: Refused) -> ApiError {

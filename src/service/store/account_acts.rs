@@ -5,9 +5,12 @@
 
 use super::accounts::advance;
 use super::audit::{Act, Actor, note};
-use super::orders;
+use super::cas::cas_of;
+use super::orders::{self, Of};
+use super::revocations::{By, list_changed, revoke};
 use super::ssh_keys::keys_of;
-use super::{Commit, Kinds, Store, StoreError, millis, revision, time, time_opt};
+use super::{Commit, Kinds, MAX_ORDERS, Store, StoreError, millis, revision, time, time_opt};
+use crate::trust::Role;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use serde_json::json;
@@ -50,6 +53,8 @@ pub(in crate::service) struct Remains {
     pub(in crate::service) revision: u64,
     /// Fingerprints of its keys.
     pub(in crate::service) fingerprints: Vec<String>,
+    /// Fingerprints of its user CAs.
+    pub(in crate::service) cas: Vec<String>,
     /// Its instances: id, label, last status (JSON).
     pub(in crate::service) instances: Vec<(i64, String, Option<String>)>,
 }
@@ -140,14 +145,26 @@ impl Store {
                     Switched::NoAccount
                 });
             }
-            let revision = advance(&tx, account, now)?;
+            let certificates = match off {
+                true => revoke(&tx, account, &By::All, now)?,
+                false => 0,
+            };
+            let revision = match certificates {
+                0 => advance(&tx, account, now)?,
+                _ => list_changed(&tx, account, now)?,
+            };
             let act = if off {
                 let keys = keys_of(&tx, account)?;
                 let detail = json!({"keys": keys.len()});
                 for key in keys {
-                    orders::give(&tx, account, (NO_KEY, &key.fingerprint), revision, now)?;
+                    let of = Of::Key(NO_KEY, &key.fingerprint);
+                    orders::give(&tx, account, of, revision, now)?;
                 }
-                Act::done("account.disable", account, detail)
+                for fingerprint in others_of_certificates(&tx, account, now)? {
+                    let of = Of::Key(NO_KEY, &fingerprint);
+                    orders::give(&tx, account, of, revision, now)?;
+                }
+                Act::done("account.disable", account, detail).with_certificates(certificates)
             } else {
                 tx.execute(
                     "UPDATE orders SET left_at = ?3
@@ -161,7 +178,7 @@ impl Store {
             committed(Commit {
                 revision: Some(revision),
                 access: true,
-                ..Commit::of(account, Kinds::ALL)
+                ..Commit::of(account, Kinds::ALL).revoking(certificates)
             });
             Ok(Switched::Done(revision))
         })
@@ -197,9 +214,11 @@ impl Store {
                 })?
                 .collect::<rusqlite::Result<_>>()?;
             let keys = keys_of(&tx, account)?;
+            let cas = cas_of(&tx, account, Role::User)?.into_iter();
             Ok(Some(Remains {
                 revision,
                 fingerprints: keys.into_iter().map(|key| key.fingerprint).collect(),
+                cas: cas.filter_map(|ca| ca.fingerprint()).collect(),
                 instances,
             }))
         })
@@ -236,6 +255,21 @@ impl Store {
         })
         .await
     }
+}
+
+/// Keys that are none of the account's and that certificates were over which are revoked just now.
+fn others_of_certificates(
+    db: &Connection,
+    account: i64,
+    now: Timestamp,
+) -> rusqlite::Result<Vec<String>> {
+    db.prepare_cached(
+        "SELECT DISTINCT fingerprint FROM certificates
+         WHERE account = ?1 AND revoked_at = ?2 AND instance IS NULL AND ssh_key IS NULL
+         ORDER BY fingerprint LIMIT ?3",
+    )?
+    .query_map([account, millis(now), MAX_ORDERS], |row| row.get(0))?
+    .collect()
 }
 
 /// Whether the account is disabled.

@@ -3,9 +3,11 @@
 use super::account_acts::is_disabled;
 use super::attachments::{Attachments, attachments_of};
 use super::audit::{Act, Actor, note};
+use super::krls::{Trust, krl_of, trust_of};
 use super::orders::{OrderRow, orders_of};
 use super::ssh_keys::{KeyRow, keys_of, revoked_of};
 use super::{Commit, Hash, Store, StoreError, millis, revision, time};
+use crate::trust::Krl;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde_json::json;
@@ -32,6 +34,8 @@ pub(in crate::service) struct Keys {
     pub(in crate::service) orders: Vec<OrderRow>,
     /// Which instance has another list than the account's own.
     pub(in crate::service) attachments: Attachments,
+    /// What instances are to trust and to refuse beside that.
+    pub(in crate::service) trust: Trust,
 }
 
 /// What became of a new account.
@@ -103,16 +107,27 @@ impl Store {
     pub(in crate::service) async fn keys(&self, account: i64) -> Result<Keys, StoreError> {
         self.call(move |db| {
             let tx = db.transaction()?;
-            Ok(Keys {
-                head: head(&tx, account)?,
-                keys: match is_disabled(&tx, account)? {
-                    true => Vec::new(),
-                    false => keys_of(&tx, account)?,
-                },
-                revoked: revoked_of(&tx, account)?,
-                orders: orders_of(&tx, account)?,
-                attachments: attachments_of(&tx, account)?,
-            })
+            Ok(whole(&tx, account)?)
+        })
+        .await
+    }
+
+    /// The same, with the revocation list as of the same moment, unless it is that of the number
+    /// that the caller has: it may be long.
+    pub(in crate::service) async fn keys_and_krl(
+        &self,
+        account: i64,
+        has: Option<u64>,
+    ) -> Result<(Keys, Option<Krl>), StoreError> {
+        self.call(move |db| {
+            let tx = db.transaction()?;
+            let keys = whole(&tx, account)?;
+            let krl = match keys.trust.krl_version {
+                None => None,
+                version if version == has => None,
+                Some(_) => Some(krl_of(&tx, account)?),
+            };
+            Ok((keys, krl))
         })
         .await
     }
@@ -170,6 +185,20 @@ pub(super) fn advance(tx: &Transaction<'_>, account: i64, now: Timestamp) -> rus
     )?
     .query_row(params![account, millis(now)], |row| {
         revision(row, "revision")
+    })
+}
+
+fn whole(db: &Connection, account: i64) -> rusqlite::Result<Keys> {
+    Ok(Keys {
+        head: head(db, account)?,
+        keys: match is_disabled(db, account)? {
+            true => Vec::new(),
+            false => keys_of(db, account)?,
+        },
+        revoked: revoked_of(db, account)?,
+        orders: orders_of(db, account)?,
+        attachments: attachments_of(db, account)?,
+        trust: trust_of(db, account)?,
     })
 }
 

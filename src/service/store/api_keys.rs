@@ -7,6 +7,7 @@ mod asker;
 
 use super::audit::{Act, Actor, note};
 use super::idempotent::{self, Earlier, Once};
+use super::revocations::{By, revoke_for};
 use super::{Commit, Hash, Kinds, Store, StoreError, millis, time, time_opt};
 use asker::asker;
 use jiff::Timestamp;
@@ -322,18 +323,31 @@ impl Store {
             if !held_to.admits(&was) {
                 return Ok(Touched::Wider);
             }
+            let before = was.clone();
             let (action, row) = change(&tx, was)?;
             if !held_to.admits(&row) {
                 return Ok(Touched::Wider);
             }
-            note(&tx, &actor, &act(action, &row), now)?;
+            let list = match action != "api-key.edit" || may_less(&before, &row) {
+                true => revoke_for(&tx, actor.account, &By::ApiKey(id), now)?,
+                false => None,
+            };
+            let certificates = list.map_or(0, |(count, _)| count);
+            let act = act(action, &row).with_certificates(certificates);
+            note(&tx, &actor, &act, now)?;
             tx.commit()?;
             let kinds = Kinds::API_KEYS | Kinds::AUDIT;
-            committed(Commit::access(actor.account, kinds));
+            committed(Commit::access(actor.account, kinds).and_list(list));
             Ok(Touched::Done(row))
         })
         .await
     }
+}
+
+/// Whether certificates that it got before may open what it could not have now.
+fn may_less(before: &ApiKeyRow, after: &ApiKeyRow) -> bool {
+    let end = |key: &ApiKeyRow| key.expires_at.unwrap_or(Timestamp::MAX);
+    before.rights != after.rights || before.addresses != after.addresses || end(after) < end(before)
 }
 
 fn by_hash(db: &Connection, hash: Hash, now: Timestamp) -> rusqlite::Result<Option<ApiKeyRow>> {

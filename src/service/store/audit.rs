@@ -107,6 +107,14 @@ impl Act {
         self
     }
 
+    /// The same, with how many certificates were revoked by it, where there were any.
+    pub(in crate::service) fn with_certificates(self, revoked: usize) -> Self {
+        match revoked {
+            0 => self,
+            _ => self.with("certificates_revoked", revoked),
+        }
+    }
+
     /// Something that was refused.
     pub(in crate::service) fn refused(action: &'static str, detail: Value) -> Self {
         Self {

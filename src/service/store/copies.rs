@@ -2,6 +2,8 @@
 //! again.
 
 use super::audit::{Act, Actor, note};
+use super::certificates::MAX_TTL;
+use super::revocations::list_is_new;
 use super::sqlite::{self, STEPS};
 use super::{StoreError, millis, revision};
 use jiff::Timestamp;
@@ -138,8 +140,8 @@ pub(in crate::service) fn given_out(path: &Path) -> Result<GivenOut, CopyError> 
 }
 
 /// Makes a copy the database of now: its schema is of this version, every account's revision is
-/// above now and above all that were given out, no number is given out twice, and people's sessions
-/// are over, for some of them may have been ended since.
+/// above now and above all that were given out, no number is given out twice, people's sessions
+/// are over, for some of them may have been ended since, and so are their certificates.
 pub(in crate::service) fn make_current(
     path: &Path,
     given_out: Option<&GivenOut>,
@@ -155,17 +157,26 @@ pub(in crate::service) fn make_current(
         .collect::<rusqlite::Result<Vec<_>>>()?;
     number(&tx, given_out)?;
     let sessions = tx.execute("DELETE FROM sessions WHERE kind <> 'agent'", [])?;
+    // Nor does anyone know which certificates were revoked since.
+    let serials: i64 = tx.query_row(
+        "SELECT seq FROM sqlite_sequence WHERE name = 'certificates'",
+        [],
+        |row| row.get(0),
+    )?;
+    let until = now.checked_add(MAX_TTL).unwrap_or(Timestamp::MAX);
     for (account, of_copy) in &accounts {
         let known = given_out
             .and_then(|given| given.revisions.get(account))
             .copied();
         let above = millis(now).max(known.unwrap_or(0));
         let lifted: i64 = tx.query_row(
-            "UPDATE accounts SET revision = max(revision, ?2) + 1, changed_at = ?3 WHERE id = ?1
+            "UPDATE accounts SET revision = max(revision, ?2) + 1, changed_at = ?3,
+                serials_below = ?4, serials_until = ?5 WHERE id = ?1
              RETURNING revision",
-            params![account, above, millis(now)],
+            params![account, above, millis(now), serials, millis(until)],
             |row| row.get(0),
         )?;
+        list_is_new(&tx, *account)?;
         let detail = json!({"revision_of_copy": of_copy, "revision": lifted});
         let act = Act::done("server.restore", *account, detail);
         note(&tx, &Actor::server(*account), &act, now)?;

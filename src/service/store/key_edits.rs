@@ -4,6 +4,8 @@
 
 use super::accounts::advance;
 use super::audit::{Actor, note};
+use super::orders::Of;
+use super::revocations::{By, list_is_new, revoke};
 use super::ssh_keys::{self, KeyRow, NewKey, Refused, act, by_id, by_text, key_row, scope_word};
 use super::{Commit, MAX_ORDERS, Store, StoreError, millis, orders};
 use jiff::Timestamp;
@@ -101,11 +103,22 @@ impl Store {
                     ],
                     key_row,
                 )?;
-            let gone = (before.id, before.fingerprint.as_str());
+            let certificates = match opens_less(&before, &after) {
+                true => revoke(&tx, account, &By::Fingerprint(&before.fingerprint), now)?,
+                false => 0,
+            };
+            if certificates > 0 {
+                list_is_new(&tx, account)?;
+            }
             let order = end_sessions
-                .then(|| orders::give(&tx, account, gone, revision, now))
+                .then(|| {
+                    let gone = Of::Key(before.id, &before.fingerprint);
+                    orders::give(&tx, account, gone, revision, now)
+                })
                 .transpose()?;
-            let mut act = act("ssh-key.edit", &after).with("changed", changed(&before, &after));
+            let mut act = act("ssh-key.edit", &after)
+                .with("changed", changed(&before, &after))
+                .with_certificates(certificates);
             if new_text {
                 act = act
                     .with("old_fingerprint", before.fingerprint)
@@ -113,11 +126,20 @@ impl Store {
             }
             note(&tx, &actor, &act, now)?;
             tx.commit()?;
-            committed(Commit::revision(account, revision));
+            committed(Commit::revision(account, revision).revoking(certificates));
             Ok(Edited::Done(after, order))
         })
         .await
     }
+}
+
+/// Whether certificates of before may open what the key does not any more: another text, other
+/// options, an earlier end.
+fn opens_less(before: &KeyRow, after: &KeyRow) -> bool {
+    let end = |key: &KeyRow| key.expires_at.unwrap_or(Timestamp::MAX);
+    before.public_key != after.public_key
+        || before.options != after.options
+        || end(after) < end(before)
 }
 
 /// The names of what an edit changed.

@@ -2,6 +2,8 @@
 
 use super::accounts::advance;
 use super::audit::{Act, Actor, note};
+use super::orders::Of;
+use super::revocations::{By, list_changed, list_is_new, revoke as revoke_certificates};
 use super::ssh_keys::{KeyRow, act, by_id, key_row};
 use super::{Commit, MAX_ORDERS, MAX_REVOKED, Store, StoreError, millis, orders};
 use crate::keys::Fingerprint;
@@ -157,14 +159,14 @@ impl Store {
             if is_full(&tx, account)? {
                 return Ok(RevokedText::TooMany);
             }
-            let (revision, order) = refuse(&tx, account, (0, &fingerprint, ""), now)?;
+            let (revision, order, count) = refuse(&tx, account, (0, &fingerprint, ""), now)?;
             let act = Act {
                 about: None,
                 ..Act::done("ssh-key.revoke", 0, json!({"fingerprint": fingerprint}))
             };
-            note(&tx, &actor, &act, now)?;
+            note(&tx, &actor, &act.with_certificates(count), now)?;
             tx.commit()?;
-            committed(Commit::revision(account, revision));
+            committed(Commit::revision(account, revision).revoking(count));
             Ok(RevokedText::Done(order))
         })
         .await
@@ -187,13 +189,21 @@ fn delete(
         return Ok((Deleted::TooManyOrders, None));
     }
     let revision = advance(tx, account, now)?;
-    let of = (gone.id, gone.fingerprint.as_str());
+    let count = revoke_certificates(tx, account, &By::Fingerprint(&gone.fingerprint), now)?;
+    if count > 0 {
+        list_is_new(tx, account)?;
+    }
     let order = end_sessions
-        .then(|| orders::give(tx, account, of, revision, now))
+        .then(|| {
+            let of = Of::Key(gone.id, &gone.fingerprint);
+            orders::give(tx, account, of, revision, now)
+        })
         .transpose()?;
-    let act = act("ssh-key.delete", &gone).with("end_sessions", end_sessions);
+    let act = act("ssh-key.delete", &gone)
+        .with("end_sessions", end_sessions)
+        .with_certificates(count);
     note(tx, actor, &act, now)?;
-    let commit = Commit::revision(account, revision);
+    let commit = Commit::revision(account, revision).revoking(count);
     Ok((Deleted::Done(gone, order), Some(commit)))
 }
 
@@ -211,14 +221,15 @@ fn revoke(
     let Some(gone) = take(tx, account, id)? else {
         return Ok((Revocation::NoKey, None));
     };
-    let (revision, order) = refuse(
+    let (revision, order, count) = refuse(
         tx,
         account,
         (gone.id, &gone.fingerprint, &gone.public_key),
         now,
     )?;
-    note(tx, actor, &act("ssh-key.revoke", &gone), now)?;
-    let commit = Commit::revision(account, revision);
+    let act = act("ssh-key.revoke", &gone).with_certificates(count);
+    note(tx, actor, &act, now)?;
+    let commit = Commit::revision(account, revision).revoking(count);
     Ok((Revocation::Done(gone, order), Some(commit)))
 }
 
@@ -230,21 +241,22 @@ fn take(tx: &Connection, account: i64, id: i64) -> rusqlite::Result<Option<KeyRo
 }
 
 /// Has a key refused everywhere, in a revision of its own: id, fingerprint and text, as far as they
-/// are known.
+/// are known. Gives the revision, the order, and how many certificates were good until now.
 fn refuse(
     tx: &Transaction<'_>,
     account: i64,
     (id, fingerprint, public_key): (i64, &str, &str),
     now: Timestamp,
-) -> rusqlite::Result<(u64, i64)> {
+) -> rusqlite::Result<(u64, i64, usize)> {
     tx.prepare_cached(
         "INSERT INTO revoked_keys (account, fingerprint, public_key, revoked_at)
          VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
     )?
     .execute(params![account, fingerprint, public_key, millis(now)])?;
-    let revision = advance(tx, account, now)?;
-    let order = orders::give(tx, account, (id, fingerprint), revision, now)?;
-    Ok((revision, order))
+    let count = revoke_certificates(tx, account, &By::Fingerprint(fingerprint), now)?;
+    let revision = list_changed(tx, account, now)?;
+    let order = orders::give(tx, account, Of::Key(id, fingerprint), revision, now)?;
+    Ok((revision, order, count))
 }
 
 fn is_full(tx: &Connection, account: i64) -> rusqlite::Result<bool> {

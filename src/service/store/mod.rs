@@ -12,15 +12,19 @@ mod agents;
 mod api_keys;
 mod attachments;
 mod audit;
+mod cas;
+mod certificates;
 pub(super) mod copies;
 mod idempotent;
 mod instances;
 mod key_edits;
 mod key_ends;
+mod krls;
 mod orders;
 mod people;
 mod readers;
 mod reports;
+mod revocations;
 mod runs;
 mod sessions;
 mod signers;
@@ -38,6 +42,8 @@ pub(super) use api_keys::{
 };
 pub(super) use attachments::{Attached, AttachedText};
 pub(super) use audit::{Act, Actor, AuditRow, By};
+pub(super) use cas::{CaRotation, CaRow, NewCa};
+pub(super) use certificates::{CertificateRow, Issued, MAX_CERTIFICATES, MAX_TTL};
 pub(super) use copies::CopyError;
 pub(super) use idempotent::{Earlier, Once};
 pub(super) use instances::{InstanceRow, Made, Removal, Renamed};
@@ -46,6 +52,7 @@ pub(super) use key_ends::{Deleted, Revocation, RevokedText};
 pub(super) use orders::{OrderRow, ResultRow};
 pub(super) use people::{Credentials, RefusedLogins};
 pub(super) use reports::{Report, Seen, USED_STEP};
+pub(super) use revocations::{CertificatesRevoked, MAX_KEY_ID, Which};
 pub(super) use runs::Speaker;
 pub(super) use sessions::{AnySession, NewSession, PersonSession, SessionKind};
 pub(super) use signers::{HandoverRow, SetRow, signers_in_force};
@@ -108,6 +115,8 @@ pub(super) struct Commit {
     pub(super) access: bool,
     /// What a console that shows the account reads anew.
     pub(super) kinds: Kinds,
+    /// Certificates that were good until then.
+    pub(super) revoked: usize,
 }
 
 impl Commit {
@@ -119,6 +128,7 @@ impl Commit {
             removal: false,
             access: false,
             kinds,
+            revoked: 0,
         }
     }
 
@@ -136,6 +146,22 @@ impl Commit {
             access: true,
             ..Self::of(account, kinds)
         }
+    }
+
+    /// The same, with certificates revoked by it: how many, and in which revision, if any.
+    fn and_list(self, revoked: Option<(usize, u64)>) -> Self {
+        match revoked {
+            None => self,
+            Some((count, revision)) => Self {
+                revision: Some(revision),
+                ..self.revoking(count)
+            },
+        }
+    }
+
+    /// The same, with so many certificates revoked.
+    fn revoking(self, revoked: usize) -> Self {
+        Self { revoked, ..self }
     }
 }
 

@@ -24,8 +24,12 @@ pub(in crate::service) struct OrderRow {
     pub(in crate::service) id: i64,
     /// The id that the deleted key had.
     pub(in crate::service) key: i64,
-    /// `SHA256:…`: whose sessions.
+    /// `SHA256:…`: whose sessions; empty where a certificate's are meant,
     pub(in crate::service) fingerprint: String,
+    /// of this serial,
+    pub(in crate::service) serial: Option<u64>,
+    /// or of this key ID.
+    pub(in crate::service) key_id: Option<String>,
     /// The revision of the deletion.
     pub(in crate::service) revision: u64,
     /// When it was given.
@@ -247,25 +251,41 @@ fn leaving(
     Ok(leaving)
 }
 
-/// Gives the order to end the sessions of a key that had this id, 0 for none, as part of what takes
-/// it out of the list. It takes the place of an
-/// open one for the same key: whatever that was to end, this one ends.
+/// Whose sessions an order ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Of<'a> {
+    /// Those of a key that had this id, 0 for none, and has this fingerprint.
+    Key(i64, &'a str),
+    /// Those of the certificate of this serial.
+    Serial(i64),
+    /// Those of certificates of this key ID.
+    KeyId(&'a str),
+}
+
+/// Gives the order to end these sessions, as part of what ends the key or the certificate. It takes
+/// the place of an open one for the same: whatever that was to end, this one ends.
 pub(super) fn give(
     tx: &Transaction<'_>,
     account: i64,
-    (key, fingerprint): (i64, &str),
+    of: Of<'_>,
     revision: u64,
     now: Timestamp,
 ) -> rusqlite::Result<i64> {
+    let (key, fingerprint, serial, key_id) = match of {
+        Of::Key(id, fingerprint) => (id, fingerprint, None, None),
+        Of::Serial(serial) => (0, "", Some(serial), None),
+        Of::KeyId(key_id) => (0, "", None, Some(key_id)),
+    };
     tx.execute(
         "UPDATE orders SET left_at = ?3
-         WHERE account = ?1 AND fingerprint = ?2 AND left_at IS NULL",
-        params![account, fingerprint, millis(now)],
+         WHERE account = ?1 AND fingerprint = ?2 AND left_at IS NULL
+           AND serial IS NOT DISTINCT FROM ?4 AND key_id IS NOT DISTINCT FROM ?5",
+        params![account, fingerprint, millis(now), serial, key_id],
     )?;
     let until = now.checked_add(LIFE).unwrap_or(Timestamp::MAX);
     tx.prepare_cached(
-        "INSERT INTO orders (account, key, fingerprint, revision, asked_at, until)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6) RETURNING id",
+        "INSERT INTO orders (account, key, fingerprint, revision, asked_at, until, serial, key_id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) RETURNING id",
     )?
     .query_row(
         params![
@@ -274,7 +294,9 @@ pub(super) fn give(
             fingerprint,
             i64::try_from(revision).unwrap_or(i64::MAX),
             millis(now),
-            millis(until)
+            millis(until),
+            serial,
+            key_id
         ],
         |row| row.get(0),
     )
@@ -298,6 +320,10 @@ fn order_row(row: &Row<'_>) -> rusqlite::Result<OrderRow> {
         id: row.get("id")?,
         key: row.get("key")?,
         fingerprint: row.get("fingerprint")?,
+        serial: row
+            .get::<_, Option<i64>>("serial")?
+            .and_then(|serial| u64::try_from(serial).ok()),
+        key_id: row.get("key_id")?,
         revision: revision(row, "revision")?,
         asked_at: time(row, "asked_at")?,
         until: time(row, "until")?,

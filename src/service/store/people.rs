@@ -5,6 +5,7 @@
 //! factor's secret is sealed.
 
 use super::audit::{Act, Actor, note};
+use super::revocations::{By, revoke_for};
 use super::{Commit, Hash, Kinds, Store, StoreError, millis, time_opt};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
@@ -231,12 +232,14 @@ impl Store {
                 "DELETE FROM sessions WHERE account = ?1 AND kind <> 'agent' AND id IS NOT ?2",
                 params![account, keep],
             )?;
+            let list = revoke_for(&tx, account, &By::GoneSessions, now)?;
             let detail = json!({"sessions_ended": ended});
-            let act = Act::done("account.password", account, detail);
+            let act = Act::done("account.password", account, detail)
+                .with_certificates(list.map_or(0, |(count, _)| count));
             note(&tx, &actor, &act, now)?;
             tx.commit()?;
             let kinds = Kinds::ACCOUNT | Kinds::SESSIONS | Kinds::AUDIT;
-            committed(Commit::access(account, kinds));
+            committed(Commit::access(account, kinds).and_list(list));
             Ok(Some(ended))
         })
         .await

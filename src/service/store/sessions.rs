@@ -6,6 +6,7 @@
 use super::agents::{self, AgentSession};
 use super::audit::{Act, Actor, By, note};
 use super::people::Credentials;
+use super::revocations::{By as Revoked, revoke_for};
 use super::{Commit, Hash, Kinds, Store, StoreError, millis, time, time_opt};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
@@ -164,6 +165,10 @@ impl Store {
                     ],
                     |row| row.get(0),
                 )?;
+            let list = match gone {
+                0 => None,
+                _ => revoke_for(&tx, actor.account, &Revoked::GoneSessions, now)?,
+            };
             let detail = json!({"kind": new.kind.word(), "device": new.name});
             // It shows its own key from here on.
             let name = new.name.clone();
@@ -176,7 +181,7 @@ impl Store {
             let kinds = Kinds::SESSIONS | Kinds::AUDIT;
             committed(match gone {
                 0 => Commit::of(actor.account, kinds),
-                _ => Commit::access(actor.account, kinds),
+                _ => Commit::access(actor.account, kinds).and_list(list),
             });
             Ok(Some(id))
         })
@@ -241,9 +246,10 @@ impl Store {
             for gone in &gone {
                 note(&tx, &actor, &deleted(gone), now)?;
             }
+            let list = revoke_for(&tx, actor.account, &Revoked::GoneSessions, now)?;
             tx.commit()?;
             let kinds = Kinds::SESSIONS | Kinds::AUDIT;
-            committed(Commit::access(actor.account, kinds));
+            committed(Commit::access(actor.account, kinds).and_list(list));
             Ok(gone.len())
         })
         .await
@@ -272,10 +278,13 @@ impl Store {
                 tx.execute("DELETE FROM sessions WHERE instance = ?1", [instance])?;
                 tx.execute("DELETE FROM enrolments WHERE instance = ?1", [instance])?;
             }
-            note(&tx, &actor, &deleted(&gone), now)?;
+            let list = revoke_for(&tx, actor.account, &Revoked::GoneSessions, now)?;
+            let certificates = list.map_or(0, |(count, _)| count);
+            let act = deleted(&gone).with_certificates(certificates);
+            note(&tx, &actor, &act, now)?;
             tx.commit()?;
             let kinds = Kinds::SESSIONS | Kinds::INSTANCES | Kinds::AUDIT;
-            committed(Commit::access(actor.account, kinds));
+            committed(Commit::access(actor.account, kinds).and_list(list));
             Ok(Some(gone))
         })
         .await

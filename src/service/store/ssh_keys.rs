@@ -101,6 +101,23 @@ impl Store {
     }
 }
 
+impl Store {
+    /// The key of this fingerprint, if the account has it.
+    pub(in crate::service) async fn key_of(
+        &self,
+        account: i64,
+        fingerprint: String,
+    ) -> Result<Option<KeyRow>, StoreError> {
+        self.call(move |db| {
+            Ok(db
+                .prepare_cached("SELECT * FROM ssh_keys WHERE account = ?1 AND fingerprint = ?2")?
+                .query_row(params![account, fingerprint], key_row)
+                .optional()?)
+        })
+        .await
+    }
+}
+
 /// Why a text may not become a key of the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::service) enum Refused {

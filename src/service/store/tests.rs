@@ -1,6 +1,7 @@
 //! The store by its own handle: revisions, tokens, runs.
 
 mod attachments;
+mod certificates;
 
 use super::*;
 use crate::wire::KeyScope;

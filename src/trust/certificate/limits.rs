@@ -49,6 +49,14 @@ impl Limits {
         }
     }
 
+    /// This command and nothing else.
+    pub(super) fn command(command: &str) -> Self {
+        Self {
+            critical: vec![("force-command", command.to_owned())],
+            extensions: Vec::new(),
+        }
+    }
+
     /// What a key with these options allows; its end is the caller's to keep.
     ///
     /// # Errors

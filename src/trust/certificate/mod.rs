@@ -7,12 +7,14 @@
 mod issue;
 mod judge;
 mod limits;
+mod probe;
 #[cfg(test)]
 mod tests;
 
 pub use issue::{IssueError, NewCertificate};
 pub use judge::{Certificate, CertificateFault};
 pub use limits::{Limits, LimitsError};
+pub use probe::{ProbeFault, account_principal, probe_key, probe_key_id};
 
 /// What a certificate is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

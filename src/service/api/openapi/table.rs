@@ -1,11 +1,12 @@
 //! What the route table does not know of a call: a summary, its bodies, its query.
 
 use crate::wire::{
-    Account, AccountSession, ApiKey, ApiKeySecret, Attachment, AuditItem, EditApiKey, EditInstance,
-    EditSshKey, EnrollAnswer, EnrollRequest, HeartbeatAnswer, HeartbeatRequest, Instance,
-    LoginAnswer, LoginRequest, NewApiKey, NewInstance, NewInstanceAnswer, NewSshKey, NonceAnswer,
-    Page, PasswordChange, PasswordGiven, RenewAnswer, RenewRequest, Rollout, SignUpRequest,
-    SignedSnapshot, SshKey, TotpBegun, TotpConfirm, TotpConfirmed, TotpStatus,
+    Account, AccountSession, ApiKey, ApiKeySecret, Attachment, AuditItem, Cas, EditApiKey,
+    EditInstance, EditSshKey, EnrollAnswer, EnrollRequest, HeartbeatAnswer, HeartbeatRequest,
+    Instance, LoginAnswer, LoginRequest, NewApiKey, NewInstance, NewInstanceAnswer, NewSshKey,
+    NewUserCertificate, NonceAnswer, Page, PasswordChange, PasswordGiven, Probes, RenewAnswer,
+    RenewRequest, RevokeCertificates, Rollout, RotateCa, SignUpRequest, SignedSnapshot, SshKey,
+    TotpBegun, TotpConfirm, TotpConfirmed, TotpStatus, UserCertificate,
 };
 use axum::http::Method;
 use schemars::generate::SchemaGenerator;
@@ -144,6 +145,13 @@ const TABLE: &[About] = &[
     row("PUT", "/v1/instances/{id}/ssh-keys/{key}", "Attach a key: it is there, whatever its scope", None, &[(200, json::<Attachment>())]),
     row("DELETE", "/v1/instances/{id}/ssh-keys/{key}", "Detach a key: it is not there, whatever its scope", None, &[(200, json::<Attachment>())]),
 
+    row("POST", "/v1/certificates/user", "Sign a certificate over a key, for a day at most", Some(of::<NewUserCertificate>), &[(201, json::<UserCertificate>())]),
+    with(&[("end_sessions", "boolean", "End the SSH sessions that these certificates have opened, too")],
+        row("POST", "/v1/certificates/revoke", "Revoke certificates by serial, by key ID, or with their key", Some(of::<RevokeCertificates>), &[(204, Body::None)])),
+    row("GET", "/v1/ca", "The account's CAs", None, &[(200, json::<Cas>())]),
+    row("POST", "/v1/ca/rotate", "Replace a CA, step by step", Some(of::<RotateCa>), &[(202, json::<Cas>())]),
+    row("GET", "/v1/krl", "The revocation list, as sshd reads it", None, &[(200, Body::Other("application/octet-stream"))]),
+
     with(BACK, row("GET", "/v1/audit", "Who did what, from where, with which key", None, &[(200, json::<Page<AuditItem>>())])),
     row("GET", "/v1/events", "What is new, as it happens (server-sent events)", None, &[(200, Body::Other("text/event-stream"))]),
 
@@ -154,4 +162,6 @@ const TABLE: &[About] = &[
     with(&[WAIT], row("GET", "/v1/agent/snapshot", "The signed list, now or as soon as it is another one", None,
         &[(200, json::<SignedSnapshot>()), (304, Body::None)])),
     row("POST", "/v1/agent/heartbeat", "What an instance says of itself", Some(of::<HeartbeatRequest>), &[(200, json::<HeartbeatAnswer>())]),
+    row("GET", "/v1/agent/krl/{sha256}", "The revocation list that a snapshot names", None, &[(200, Body::Other("application/octet-stream"))]),
+    row("GET", "/v1/agent/probes", "Certificates that sshd can be asked about, over a key that nobody has", None, &[(200, json::<Probes>())]),
 ];

@@ -1,0 +1,323 @@
+//! An account's certificate authorities: made at first use, sealed, and one after the other.
+//!
+//! A new CA is in every list before it signs, and the old one stays in the list until the last
+//! certificate that it signed has ended: nobody is refused in between.
+
+use super::accounts::advance;
+use super::audit::{Act, Actor, note};
+use super::revocations::list_changed;
+use super::{Commit, REMOVAL_GRACE, Store, StoreError, millis, time, time_opt};
+use crate::keys::PublicKey;
+use crate::trust::Role;
+use crate::wire::CaState;
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
+use serde_json::json;
+
+/// CAs of one role that an account has at the same time: the one that signs, the one that comes,
+/// those that leave. Each has a part of its own in every revocation list.
+pub(in crate::service) const MAX_CAS: usize = 5;
+
+/// A CA, with its private key sealed.
+#[derive(Clone, PartialEq, Eq)]
+pub(in crate::service) struct CaRow {
+    /// Its id.
+    pub(in crate::service) id: i64,
+    /// Of which account.
+    pub(in crate::service) account: i64,
+    /// Whose certificates it signs.
+    pub(in crate::service) role: Role,
+    /// Canonical public key.
+    pub(in crate::service) public_key: String,
+    /// The private key.
+    pub(in crate::service) sealed: Vec<u8>,
+    /// Where it stands.
+    pub(in crate::service) state: CaState,
+    /// When it was made.
+    pub(in crate::service) created_at: Timestamp,
+}
+
+impl CaRow {
+    /// `SHA256:…`.
+    pub(in crate::service) fn fingerprint(&self) -> Option<String> {
+        // The table holds nothing but canonical keys.
+        let (key, _) = PublicKey::parse_text(&self.public_key).ok()?;
+        Some(key.fingerprint().to_string())
+    }
+}
+
+/// A CA that is to be made.
+#[derive(Clone)]
+pub(in crate::service) struct NewCa {
+    /// Canonical public key.
+    pub(in crate::service) public_key: String,
+    /// The private key, sealed.
+    pub(in crate::service) sealed: Vec<u8>,
+}
+
+/// What became of a rotation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::service) enum CaRotation {
+    /// Another CA is in every list.
+    Begun,
+    /// One is on its way already.
+    UnderWay,
+    /// Too many that signed before have certificates that are good still.
+    TooMany,
+}
+
+/// When an instance was heard last, by whichever replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::service) struct Heard {
+    /// Which.
+    pub(in crate::service) instance: i64,
+    /// When; `None`: never.
+    pub(in crate::service) at: Option<Timestamp>,
+    /// It said that it stops.
+    pub(in crate::service) stopped: bool,
+}
+
+impl Store {
+    /// The account's CAs, the one that signs first; one is made where none signs.
+    pub(in crate::service) async fn cas(
+        &self,
+        account: i64,
+        role: Role,
+        new: NewCa,
+        now: Timestamp,
+    ) -> Result<Vec<CaRow>, StoreError> {
+        let committed = self.committed.clone();
+        self.call(move |db| {
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let had = cas_of(&tx, account, role)?;
+            if had.iter().any(|ca| ca.state == CaState::Signing) {
+                return Ok(had);
+            }
+            let revision = add_ca(&tx, account, role, CaState::Signing, &new, now)?;
+            let detail = json!({"role": word(role), "public_key": new.public_key});
+            let act = Act::done("ca.make", account, detail);
+            note(&tx, &Actor::server(account), &act, now)?;
+            let cas = cas_of(&tx, account, role)?;
+            tx.commit()?;
+            committed(Commit::revision(account, revision));
+            Ok(cas)
+        })
+        .await
+    }
+
+    /// The account's CAs, the one that signs first; none where none was ever asked for.
+    pub(in crate::service) async fn known_cas(
+        &self,
+        account: i64,
+        role: Role,
+    ) -> Result<Vec<CaRow>, StoreError> {
+        self.call(move |db| Ok(cas_of(db, account, role)?)).await
+    }
+
+    /// Puts another CA into every list; it signs once [`Store::hand_over_ca`] says so, or at once
+    /// where there was none.
+    pub(in crate::service) async fn rotate_ca(
+        &self,
+        actor: Actor,
+        role: Role,
+        new: NewCa,
+        now: Timestamp,
+    ) -> Result<CaRotation, StoreError> {
+        let (account, committed) = (actor.account, self.committed.clone());
+        self.call(move |db| {
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let had = cas_of(&tx, account, role)?;
+            if had.iter().any(|ca| ca.state == CaState::Next) {
+                return Ok(CaRotation::UnderWay);
+            }
+            if had.len() >= MAX_CAS {
+                return Ok(CaRotation::TooMany);
+            }
+            let signs = had.iter().any(|ca| ca.state == CaState::Signing);
+            let state = match signs {
+                true => CaState::Next,
+                false => CaState::Signing,
+            };
+            let revision = add_ca(&tx, account, role, state, &new, now)?;
+            let detail = json!({"role": word(role), "public_key": new.public_key});
+            note(&tx, &actor, &Act::done("ca.rotate", account, detail), now)?;
+            tx.commit()?;
+            committed(Commit::revision(account, revision));
+            Ok(CaRotation::Begun)
+        })
+        .await
+    }
+
+    /// All CAs that wait to sign.
+    pub(in crate::service) async fn coming_cas(&self) -> Result<Vec<CaRow>, StoreError> {
+        self.call(move |db| {
+            let rows = db
+                .prepare_cached("SELECT * FROM cas WHERE state = 'next' ORDER BY id")?
+                .query_map([], ca_row)?
+                .collect::<rusqlite::Result<_>>()?;
+            Ok(rows)
+        })
+        .await
+    }
+
+    /// Lets the CA sign from here on that waits under this id. False: it does not wait, another
+    /// replica may have done it.
+    pub(in crate::service) async fn hand_over_ca(
+        &self,
+        ca: i64,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let committed = self.committed.clone();
+        self.call(move |db| {
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let found = tx
+                .prepare_cached("SELECT * FROM cas WHERE id = ?1 AND state = 'next'")?
+                .query_row([ca], ca_row)
+                .optional()?;
+            let Some(next) = found else {
+                return Ok(false);
+            };
+            let (account, role) = (next.account, next.role);
+            tx.execute(
+                "UPDATE cas SET state = 'leaving'
+                 WHERE account = ?1 AND role = ?2 AND state = 'signing'",
+                params![account, word(role)],
+            )?;
+            tx.execute("UPDATE cas SET state = 'signing' WHERE id = ?1", [ca])?;
+            // The order in the list is another: the one that signs stands first.
+            let revision = advance(&tx, account, now)?;
+            let detail = json!({"role": word(role), "public_key": next.public_key});
+            let act = Act::done("ca.sign", account, detail);
+            note(&tx, &Actor::server(account), &act, now)?;
+            tx.commit()?;
+            committed(Commit::revision(account, revision));
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Whether a certificate of this CA is good still.
+    pub(in crate::service) async fn has_certificates(
+        &self,
+        ca: i64,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.call(move |db| {
+            let mut ask = db.prepare_cached(
+                "SELECT 1 FROM certificates WHERE ca = ?1 AND valid_before > ?2 LIMIT 1",
+            )?;
+            Ok(ask.exists([ca, millis(now)])?)
+        })
+        .await
+    }
+
+    /// When each enrolled instance of the account was heard last, as far as that is written.
+    pub(in crate::service) async fn heard(
+        &self,
+        account: i64,
+        now: Timestamp,
+    ) -> Result<Vec<Heard>, StoreError> {
+        let grace = i64::try_from(REMOVAL_GRACE.as_millis()).unwrap_or(i64::MAX);
+        self.call(move |db| {
+            let rows = db
+                .prepare_cached(
+                    "SELECT id, last_seen, stopped FROM instances
+                     WHERE account = ?1 AND identity_key IS NOT NULL
+                       AND (removal_told_at IS NULL OR removal_told_at > ?2) ORDER BY id",
+                )?
+                .query_map([account, millis(now).saturating_sub(grace)], |row| {
+                    Ok(Heard {
+                        instance: row.get("id")?,
+                        at: time_opt(row, "last_seen")?,
+                        stopped: row.get("stopped")?,
+                    })
+                })?
+                .collect::<rusqlite::Result<_>>()?;
+            Ok(rows)
+        })
+        .await
+    }
+
+    /// The last status of an instance that is written, as JSON.
+    pub(in crate::service) async fn written_status(
+        &self,
+        instance: i64,
+    ) -> Result<Option<String>, StoreError> {
+        self.call(move |db| {
+            let found = db
+                .prepare_cached("SELECT status FROM instances WHERE id = ?1")?
+                .query_row([instance], |row| row.get(0))
+                .optional()?;
+            Ok(found.flatten())
+        })
+        .await
+    }
+}
+
+/// The account's CAs of a role, the one that signs first.
+pub(super) fn cas_of(db: &Connection, account: i64, role: Role) -> rusqlite::Result<Vec<CaRow>> {
+    db.prepare_cached(
+        "SELECT * FROM cas WHERE account = ?1 AND role = ?2
+         ORDER BY CASE state WHEN 'signing' THEN 0 WHEN 'next' THEN 1 ELSE 2 END, id",
+    )?
+    .query_map(params![account, word(role)], ca_row)?
+    .collect()
+}
+
+fn add_ca(
+    tx: &Transaction<'_>,
+    account: i64,
+    role: Role,
+    state: CaState,
+    new: &NewCa,
+    now: Timestamp,
+) -> rusqlite::Result<u64> {
+    // A list with a CA has a revocation list too, which is never missing from then on.
+    let given = list_changed(tx, account, now)?;
+    let state = match state {
+        CaState::Next => "next",
+        CaState::Signing => "signing",
+        CaState::Leaving => "leaving",
+    };
+    tx.execute(
+        "INSERT INTO cas (account, role, public_key, sealed, state, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![
+            account,
+            word(role),
+            new.public_key,
+            new.sealed,
+            state,
+            millis(now)
+        ],
+    )?;
+    Ok(given)
+}
+
+fn ca_row(row: &Row<'_>) -> rusqlite::Result<CaRow> {
+    let (role, state): (String, String) = (row.get("role")?, row.get("state")?);
+    Ok(CaRow {
+        id: row.get("id")?,
+        account: row.get("account")?,
+        // The table takes no other words than these; one that leaves signs nothing.
+        role: match role.as_str() {
+            "user" => Role::User,
+            _ => Role::Host,
+        },
+        public_key: row.get("public_key")?,
+        sealed: row.get("sealed")?,
+        state: match state.as_str() {
+            "signing" => CaState::Signing,
+            "next" => CaState::Next,
+            _ => CaState::Leaving,
+        },
+        created_at: time(row, "created_at")?,
+    })
+}
+
+pub(super) fn word(role: Role) -> &'static str {
+    match role {
+        Role::User => "user",
+        Role::Host => "host",
+    }
+}
