@@ -4,8 +4,8 @@
 use super::board::{self, Sighting};
 use super::store::{InstanceRow, KeyRow, OrderRow, ResultRow};
 use crate::wire::{
-    InstanceState, Rollout, RolloutCounts, RolloutEnd, RolloutInstance, RolloutOrder, RolloutState,
-    Status, TargetStatus,
+    InstanceState, Rollout, RolloutCounts, RolloutEnd, RolloutInstance, RolloutKrl, RolloutOrder,
+    RolloutState, Status, TargetStatus,
 };
 use std::collections::{HashMap, HashSet};
 
@@ -123,6 +123,35 @@ fn standing_deleted(order: &OrderRow, status: Option<&Status>) -> (RolloutState,
     (RolloutState::Refused, Some(why.to_owned()))
 }
 
+/// The condition that an instance has where a revocation list is not in force.
+const NOT_IN_FORCE: &str = "krl-not-in-force";
+
+/// Whether the revocation list of this number, or a later one, is in force.
+fn enforced(version: u64, status: Option<&Status>) -> RolloutKrl {
+    let Some(status) = status else {
+        return RolloutKrl::default();
+    };
+    let kept = status.certificates.as_ref();
+    if kept.and_then(|kept| kept.krl_version) >= Some(version) {
+        return RolloutKrl {
+            in_force: true,
+            proved: kept.and_then(|kept| kept.proved_krl) >= Some(version),
+            why: None,
+        };
+    }
+    let conditions = &status.conditions;
+    let condition = conditions.iter().find(|one| one.code == NOT_IN_FORCE);
+    let why = match (condition, kept) {
+        (Some(condition), _) => Some(condition.text.as_str()),
+        (None, None) => Some("its agent keeps no revocation list"),
+        (None, Some(_)) => None,
+    };
+    RolloutKrl {
+        why: why.map(|why| format!("not enforced here: {why}")),
+        ..RolloutKrl::default()
+    }
+}
+
 /// What a picture is of.
 pub(super) enum Subject {
     /// A key of the account.
@@ -141,6 +170,11 @@ pub(super) fn picture(subject: &Subject, instances: Vec<(InstanceRow, Sighting)>
             order.revision,
             Some(shown(order)),
         ),
+    };
+    // The list has the number of the revision that revoked the key.
+    let krl_version = match subject {
+        Subject::Deleted(order, _) if order.revoked => Some(order.revision),
+        _ => None,
     };
     let mut counts = RolloutCounts::default();
     let instances = instances
@@ -180,6 +214,7 @@ pub(super) fn picture(subject: &Subject, instances: Vec<(InstanceRow, Sighting)>
                     .copied()
                     .filter(|_| state == RolloutState::Proved),
                 end_sessions: answered(subject, row.id),
+                krl: krl_version.map(|version| enforced(version, status)),
             }
         })
         .collect();
@@ -189,6 +224,7 @@ pub(super) fn picture(subject: &Subject, instances: Vec<(InstanceRow, Sighting)>
         revision,
         counts,
         end_sessions: order,
+        krl_version,
         instances,
     }
 }
@@ -342,6 +378,7 @@ mod tests {
             asked_at: Timestamp::UNIX_EPOCH,
             until: Timestamp::MAX,
             open: true,
+            revoked: false,
         };
         let said = |target| {
             let (state, why) = standing_deleted(&order, Some(&status(target, json!([]))));
@@ -362,6 +399,35 @@ mod tests {
         let late = said(json!({"revision": 41}));
         assert_eq!(late, (RolloutState::Wanted, String::new()));
         assert_eq!(standing_deleted(&order, None).0, RolloutState::Wanted);
+    }
+
+    #[test]
+    fn a_revocation_is_in_force_by_its_list_or_a_later_one_or_it_is_said_why_not() {
+        let of = |certificates: serde_json::Value, conditions: serde_json::Value| {
+            let mut whole = status(json!({}), json!([]));
+            whole.certificates = serde_json::from_value(certificates).unwrap();
+            whole.conditions = serde_json::from_value(conditions).unwrap();
+            enforced(42, Some(&whole))
+        };
+        let list =
+            |version: u64, proved: u64| json!({"krl_version": version, "proved_krl": proved});
+        let said = of(list(42, 41), json!([]));
+        assert!(said.in_force && !said.proved && said.why.is_none());
+        let said = of(list(50, 42), json!([]));
+        assert!(said.in_force && said.proved);
+        // On its way.
+        assert_eq!(of(list(41, 41), json!([])), RolloutKrl::default());
+        assert_eq!(enforced(42, None), RolloutKrl::default());
+        let why = |said: RolloutKrl| (said.in_force, said.why.unwrap_or_default());
+        let none = "not enforced here: its agent keeps no revocation list".to_owned();
+        assert_eq!(why(of(json!(null), json!([]))), (false, none));
+        let taken = json!([{"code": "krl-not-in-force", "severity": "warning", "about": "sshd",
+            "since": "2026-11-22T19:00:00Z", "text": "RevokedKeys is another's", "do": "x"}]);
+        let words = "not enforced here: RevokedKeys is another's".to_owned();
+        for certificates in [json!(null), json!({})] {
+            let said = why(of(certificates, taken.clone()));
+            assert_eq!(said, (false, words.clone()));
+        }
     }
 
     #[test]

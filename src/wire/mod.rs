@@ -46,7 +46,7 @@ pub use instance::{
 pub use plan::{Plan, PlanAction, PlanSource, PlannedKey, TargetPlan};
 pub use problem::Problem;
 pub use rollout::{
-    Rollout, RolloutCounts, RolloutEnd, RolloutInstance, RolloutOrder, RolloutState,
+    Rollout, RolloutCounts, RolloutEnd, RolloutInstance, RolloutKrl, RolloutOrder, RolloutState,
 };
 pub use session::{Device, EndSessions, OrderOutcome, OrderResult, Session, SessionCertificate};
 pub use snapshot::{NAMESPACE, Payload, Removed, Revoked, SignedSnapshot, SnapshotKey};

@@ -40,6 +40,23 @@ pub struct RolloutInstance {
     /// For a key that was deleted with its sessions: what this instance says of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_sessions: Option<RolloutEnd>,
+    /// For a key that was revoked: whether sshd here refuses it wherever it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub krl: Option<RolloutKrl>,
+}
+
+/// Whether a revocation list is in force on one instance: the tenant's words.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
+pub struct RolloutKrl {
+    /// The list that revokes the key, or a later one, is in force.
+    pub in_force: bool,
+    /// sshd itself was seen to refuse what that list, or a later one, revokes.
+    #[serde(default)]
+    pub proved: bool,
+    /// `not enforced here`, and why; `None` while it is in force or on its way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// What became of a deleted key's sessions on one instance: the tenant's words.
@@ -106,6 +123,9 @@ pub struct Rollout {
     /// For a key that was deleted with its sessions: the order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_sessions: Option<RolloutOrder>,
+    /// For a key that was revoked: the number of the revocation list that has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub krl_version: Option<u64>,
     /// Each instance.
     pub instances: Vec<RolloutInstance>,
 }

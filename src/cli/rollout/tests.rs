@@ -14,6 +14,7 @@ fn on(id: i64, live: InstanceState, state: RolloutState, why: Option<&str>) -> R
         offline_since: None,
         proved_after_ms: None,
         end_sessions: None,
+        krl: None,
     }
 }
 
@@ -24,6 +25,7 @@ fn picture(instances: Vec<RolloutInstance>) -> Rollout {
         revision: 1,
         counts: RolloutCounts::default(),
         end_sessions: None,
+        krl_version: None,
         instances,
     }
 }

@@ -5,6 +5,7 @@ use super::super::Service;
 use super::super::auth::Caller;
 use super::super::listen::Conn;
 use super::super::rollout::{self, Subject};
+use super::super::store::Ended;
 use super::extract::{Params, id};
 use super::held::{self, Wait};
 use super::{ApiError, ssh_keys};
@@ -90,21 +91,26 @@ pub(super) async fn show(
     }
 }
 
-/// The key of that id, or the order that its deletion gave.
+/// The key of that id or that fingerprint, or the order that its end gave.
 async fn subject(
     service: &Service,
     caller: &Caller,
     key: &str,
     now: Timestamp,
 ) -> Result<Subject, ApiError> {
-    let found = ssh_keys::find(service, caller, key).await;
+    let account = caller.account();
+    let (found, ended) = if key.starts_with("SHA256:") {
+        let found = service.store.key_of(account, key.to_owned()).await?;
+        let none = || ApiError::not_found("the account has and had no such key");
+        (found.ok_or_else(none), Ended::Fingerprint(key.to_owned()))
+    } else {
+        let found = ssh_keys::find(service, caller, key).await;
+        (found, Ended::Id(id(key)?))
+    };
     let Err(none) = found else {
         return found.map(Subject::Key);
     };
-    let order = service
-        .store
-        .order_of_key(caller.account(), id(key)?, now)
-        .await?;
+    let order = service.store.order_of_key(account, ended, now).await?;
     match order {
         Some((order, results)) => Ok(Subject::Deleted(order, results)),
         None => Err(none),

@@ -2,6 +2,7 @@
 
 mod agents;
 mod api_keys;
+mod certificates;
 mod compat;
 mod cut_off;
 mod events;

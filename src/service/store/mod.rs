@@ -49,7 +49,7 @@ pub(super) use idempotent::{Earlier, Once};
 pub(super) use instances::{InstanceRow, Made, Removal, Renamed};
 pub(super) use key_edits::Edited;
 pub(super) use key_ends::{Deleted, Revocation, RevokedText};
-pub(super) use orders::{OrderRow, ResultRow};
+pub(super) use orders::{Ended, OrderRow, ResultRow};
 pub(super) use people::{Credentials, RefusedLogins};
 pub(super) use reports::{Report, Seen, USED_STEP};
 pub(super) use revocations::{CertificatesRevoked, MAX_KEY_ID, Which};

@@ -38,6 +38,17 @@ pub(in crate::service) struct OrderRow {
     pub(in crate::service) until: Timestamp,
     /// It stands in the account's list.
     pub(in crate::service) open: bool,
+    /// The key was revoked, not only deleted; said where one order is asked for.
+    pub(in crate::service) revoked: bool,
+}
+
+/// A key that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::service) enum Ended {
+    /// By the id that it had.
+    Id(i64),
+    /// By its fingerprint: it may have had no id.
+    Fingerprint(String),
 }
 
 /// What became of an order on one instance.
@@ -128,25 +139,37 @@ impl Store {
         .await
     }
 
-    /// The order that the deletion of this key gave, and what instances say of it, by instance.
+    /// The order that the end of this key gave, and what instances say of it, by instance.
     pub(in crate::service) async fn order_of_key(
         &self,
         account: i64,
-        key: i64,
+        key: Ended,
         now: Timestamp,
     ) -> Result<Option<(OrderRow, Vec<ResultRow>)>, StoreError> {
         self.call(move |db| {
             let tx = db.transaction()?;
-            let order = tx
-                .prepare_cached(
-                    "SELECT * FROM orders WHERE account = ?1 AND key = ?2 AND until > ?3
-                     ORDER BY id DESC LIMIT 1",
-                )?
-                .query_row(params![account, key, millis(now)], order_row)
-                .optional()?;
-            let Some(order) = order else {
+            let order = match key {
+                Ended::Id(id) => tx
+                    .prepare_cached(
+                        "SELECT * FROM orders WHERE account = ?1 AND key = ?2 AND until > ?3
+                         ORDER BY id DESC LIMIT 1",
+                    )?
+                    .query_row(params![account, id, millis(now)], order_row),
+                Ended::Fingerprint(fingerprint) => tx
+                    .prepare_cached(
+                        "SELECT * FROM orders WHERE account = ?1 AND fingerprint = ?2
+                           AND until > ?3 ORDER BY id DESC LIMIT 1",
+                    )?
+                    .query_row(params![account, fingerprint, millis(now)], order_row),
+            };
+            let Some(mut order) = order.optional()? else {
                 return Ok(None);
             };
+            order.revoked = tx
+                .prepare_cached(
+                    "SELECT 1 FROM revoked_keys WHERE account = ?1 AND fingerprint = ?2",
+                )?
+                .exists(params![account, order.fingerprint])?;
             let results = tx
                 .prepare_cached(
                     "SELECT * FROM order_results WHERE order_id = ?1 ORDER BY instance",
@@ -328,6 +351,7 @@ fn order_row(row: &Row<'_>) -> rusqlite::Result<OrderRow> {
         asked_at: time(row, "asked_at")?,
         until: time(row, "until")?,
         open: row.get::<_, Option<i64>>("left_at")?.is_none(),
+        revoked: false,
     })
 }
 

@@ -252,7 +252,9 @@ async fn a_later_order_for_the_same_key_takes_the_place_of_the_earlier() {
         (order, again.id, at(8_000))
     );
     assert_eq!(open.revision, keys.head.revision);
-    let earlier = bed.store.order_of_key(bed.account, first.id, at(9_000));
+    let earlier = bed
+        .store
+        .order_of_key(bed.account, Ended::Id(first.id), at(9_000));
     let (earlier, _) = earlier.await.unwrap().unwrap();
     assert!(!earlier.open, "its results can still be seen");
 }

@@ -320,6 +320,12 @@ fn good(call: &Call) -> Option<(Option<Value>, &'static str)> {
         ("PATCH", "/v1/api-keys/{id}") => named(json!({"name": "y"}), "api-key.edit"),
         ("DELETE", "/v1/api-keys/{id}") => plain("api-key.delete"),
         ("POST", "/v1/api-keys/{id}/reset") => plain("api-key.reset"),
+        ("POST", "/v1/certificates/user") => {
+            named(json!({"public_key": other}), "certificate.user")
+        }
+        ("POST", "/v1/certificates/revoke") => {
+            named(json!({"key_id": "1/0/1"}), "certificate.revoke")
+        }
         ("POST", "/v1/instances") => named(json!({"label": "y"}), "instance.create"),
         ("PATCH", "/v1/instances/{id}") => named(json!({"label": "y"}), "instance."),
         ("DELETE", "/v1/instances/{id}") => plain("instance.remove"),

@@ -150,7 +150,11 @@ async fn an_answer_counts_once_for_its_own_instance_and_account_and_rollout_show
     assert_eq!(theirs.own(&call, None).await.code(), (404, "not-found"));
     let store = &theirs.service.store;
     let now = theirs.service.now();
-    let (_, results) = store.order_of_key(1, key.id, now).await.unwrap().unwrap();
+    let (_, results) = store
+        .order_of_key(1, crate::service::store::Ended::Id(key.id), now)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(results.len(), 1, "{results:?}");
     assert_eq!((results[0].outcome, results[0].ended), (end.outcome, 2));
     assert_eq!(results[0].at, end.at);

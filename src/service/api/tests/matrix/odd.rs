@@ -32,6 +32,10 @@ fn odd_bodies() -> Vec<Vec<u8>> {
         "device_token",
         "client_id",
         "key_params",
+        "ttl",
+        "serial",
+        "key_id",
+        "role",
     ];
     let of_all = |value: Value| {
         let all = fields
