@@ -2,6 +2,8 @@
 
 // `cfg(test)` tells clippy that helpers are tests too, and may unwrap.
 #[cfg(test)]
+mod certificates;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod cli_account;

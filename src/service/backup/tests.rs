@@ -114,6 +114,56 @@ async fn a_restore_lifts_every_account_and_gives_no_number_twice() {
 }
 
 #[tokio::test]
+async fn a_restore_revokes_every_certificate_that_was_signed_before_it() {
+    use crate::service::store::{Actor, CertificateRow, Issued};
+    use crate::trust::Role;
+    let bed = Bed::new();
+    let service = bed.open(0);
+    service.add_account("a@example.com", None).await.unwrap();
+    let ca = service.cas(1, Role::User).await.unwrap().remove(0).id;
+    let issue = async |service: &Service| {
+        let row = CertificateRow {
+            ca,
+            key_id: "1/0/1".to_owned(),
+            fingerprint: "SHA256:a".to_owned(),
+            ssh_key: None,
+            session: None,
+            api_key: None,
+            instance: None,
+            valid_after: at(0),
+            valid_before: at(3_600),
+        };
+        let issued = service.store.add_certificate(Actor::server(1), row, at(1));
+        match issued.await.unwrap() {
+            Issued::Serial(serial) => serial,
+            other => panic!("{other:?}"),
+        }
+    };
+    let before = issue(&service).await;
+    backup(&bed.config, &bed.file("copy")).unwrap();
+    let unknown = issue(&service).await;
+    drop(service);
+    bed.closed().await;
+    restore(&bed.config, &bed.file("copy"), at(10)).unwrap();
+    let service = bed.open(20);
+    let after = issue(&service).await;
+    let revoked = async || {
+        let (_, krl) = service.store.keys_and_krl(1, None).await.unwrap();
+        let krl = krl.unwrap();
+        let of_ca = krl.certificates.values().next().unwrap();
+        [before, unknown, after].map(|serial| of_ca.serials.contains(serial))
+    };
+    assert_eq!(revoked().await, [true, true, false]);
+    // Until none of them can be good.
+    let day = 24 * 3_600;
+    service.store.forget_certificates(at(day)).await.unwrap();
+    assert_eq!(revoked().await, [true, true, false]);
+    let over = at(day + 3_700);
+    service.store.forget_certificates(over).await.unwrap();
+    assert_eq!(revoked().await, [false; 3]);
+}
+
+#[tokio::test]
 async fn where_the_old_database_is_gone_or_damaged_numbers_go_far_ahead() {
     let bed = Bed::new();
     let service = bed.open(0);
