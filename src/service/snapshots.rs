@@ -172,6 +172,7 @@ impl Snapshots {
             (Some(krl), _) => {
                 let file = Arc::new(KrlFile::new(&krl));
                 self.metrics.krl(file.bytes.len());
+                self.add_bytes(file.bytes.len());
                 self.krls.keep(account, file.clone());
                 Some(file)
             }
@@ -238,9 +239,13 @@ impl Snapshots {
     fn keep(&self, place: &mut Option<Arc<Signed>>, signed: Signed) -> Arc<Signed> {
         let signed = Arc::new(signed);
         *place = Some(signed.clone());
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.bytes = cache.bytes.saturating_add(signed.body.len());
+        self.add_bytes(signed.body.len());
         signed
+    }
+
+    fn add_bytes(&self, count: usize) {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.bytes = cache.bytes.saturating_add(count);
     }
 
     /// The last list that a removed instance gets: its own, and nobody else's.

@@ -91,6 +91,10 @@ async fn another_user_ca_signs_once_every_instance_that_trusts_one_trusts_it() {
     let both = one.payload(&bed).await.user_ca;
     assert_eq!(both, shown.user_ca);
     one.trusts(&bed, &both).await;
+    // Looked at soon, not in a minute.
+    let soon = std::time::Duration::from_secs(20);
+    let rung = tokio::time::timeout(soon, bed.service.hub.answers()).await;
+    assert!(rung.is_ok());
     bed.settle().await;
     let shown = bed.cas().await;
     assert_eq!(shown.items[1].waits_for, [two.instance]);
