@@ -93,7 +93,11 @@ impl Store {
             if had.iter().any(|ca| ca.state == CaState::Signing) {
                 return Ok(had);
             }
-            let revision = add_ca(&tx, account, role, CaState::Signing, &new, now)?;
+            let Some(revision) = add_ca(&tx, account, role, CaState::Signing, &new, now)? else {
+                // Another replica has made one meanwhile.
+                drop(tx);
+                return Ok(cas_of(db, account, role)?);
+            };
             let detail = json!({"role": word(role), "public_key": new.public_key});
             let act = Act::done("ca.make", account, detail);
             note(&tx, &Actor::server(account), &act, now)?;
@@ -138,7 +142,9 @@ impl Store {
                 true => CaState::Next,
                 false => CaState::Signing,
             };
-            let revision = add_ca(&tx, account, role, state, &new, now)?;
+            let Some(revision) = add_ca(&tx, account, role, state, &new, now)? else {
+                return Ok(CaRotation::UnderWay);
+            };
             let detail = json!({"role": word(role), "public_key": new.public_key});
             note(&tx, &actor, &Act::done("ca.rotate", account, detail), now)?;
             tx.commit()?;
@@ -264,6 +270,7 @@ pub(super) fn cas_of(db: &Connection, account: i64, role: Role) -> rusqlite::Res
     .collect()
 }
 
+/// Adds a CA, and gives the revision that has it; `None`: there is one in that state.
 fn add_ca(
     tx: &Transaction<'_>,
     account: i64,
@@ -271,7 +278,7 @@ fn add_ca(
     state: CaState,
     new: &NewCa,
     now: Timestamp,
-) -> rusqlite::Result<u64> {
+) -> rusqlite::Result<Option<u64>> {
     // A list with a CA has a revocation list too, which is never missing from then on.
     let given = list_changed(tx, account, now)?;
     let state = match state {
@@ -279,9 +286,9 @@ fn add_ca(
         CaState::Signing => "signing",
         CaState::Leaving => "leaving",
     };
-    tx.execute(
+    let added = tx.execute(
         "INSERT INTO cas (account, role, public_key, sealed, state, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
         params![
             account,
             word(role),
@@ -291,7 +298,7 @@ fn add_ca(
             millis(now)
         ],
     )?;
-    Ok(given)
+    Ok((added > 0).then_some(given))
 }
 
 fn ca_row(row: &Row<'_>) -> rusqlite::Result<CaRow> {
