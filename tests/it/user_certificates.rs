@@ -1,6 +1,9 @@
 //! Certificates of users and revocation, by a real service, a real sshd and real logins: who gets in
 //! by a certificate, who does not once it is revoked, and that nobody is locked out on the way.
 
+mod ends;
+mod faults;
+
 use crate::support::host::{Host, read, replace};
 use crate::support::managed::Managed;
 use crate::support::process::{Ran, wait_until};
@@ -15,11 +18,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A service, and a machine of its account with an sshd whose drop-ins are its own.
-pub(crate) struct Bed {
-    pub(crate) service: Service,
-    pub(crate) managed: Managed,
-    pub(crate) host: Host,
-    pub(crate) instance: i64,
+struct Bed {
+    service: Service,
+    managed: Managed,
+    host: Host,
+    instance: i64,
 }
 
 impl Bed {
@@ -29,7 +32,10 @@ impl Bed {
 
     /// `more` are further lines of `[certificates]`, and other tables.
     fn of(managed: Managed, more: &str) -> Self {
-        let service = Service::start();
+        Self::with(Service::start(), managed, more)
+    }
+
+    fn with(service: Service, managed: Managed, more: &str) -> Self {
         let host = Host::new().with_drop_in(&managed.sshd, &managed.drop_in(), more);
         let (host, instance) = host.of_new_instance(&service, "web");
         let host = host.with_target(&managed.user, "account", "");
@@ -109,10 +115,23 @@ impl Bed {
         read(&self.managed.drop_in())
     }
 
-    /// Another configuration than the host's own.
-    fn reconfigure(&mut self, change: impl Fn(&str) -> String) {
-        let toml = change(&self.host.toml());
-        self.host.configure_as(toml);
+    /// Has sshd read its configuration again.
+    fn hang_up(&self) {
+        let before = self.reloads();
+        let pid = self.managed.sshd.pid().to_string();
+        Ran::of(Command::new("kill").args(["-HUP", &pid])).done();
+        wait_until("sshd to begin anew", || self.reloads() > before);
+        wait_until("sshd to listen", || {
+            std::net::TcpStream::connect(self.managed.sshd.address).is_ok()
+        });
+    }
+
+    /// Everything of a CA and of a revocation list is gone, and sshd knows nothing of them.
+    #[track_caller]
+    fn assert_gone(&self) {
+        assert!(!self.file("").exists(), "{:?}", fs::read_dir(self.file("")));
+        assert_eq!(self.managed.all_drop_ins(), []);
+        self.assert_own_key();
     }
 }
 
@@ -244,7 +263,7 @@ fn a_revoked_key_is_refused_wherever_its_line_stands() {
     });
     // Without RevokedKeys it would log in: that is what keeps it out.
     fs::remove_file(bed.managed.drop_in()).unwrap();
-    Ran::of(Command::new("kill").args(["-HUP", &bed.managed.sshd.pid().to_string()])).done();
+    bed.hang_up();
     wait_until("the key to log in", || bed.lets_in(lost));
 }
 
@@ -457,7 +476,7 @@ fn lines_that_are_put_in_by_hand_count_as_in_force() {
         &bed.managed.drop_ins().join("10-by-hand.conf"),
         &lines.replace("; ", "\n"),
     );
-    Ran::of(Command::new("kill").args(["-HUP", &bed.managed.sshd.pid().to_string()])).done();
+    bed.hang_up();
     bed.host.sync();
     bed.host.wait_status("all in force", |status| {
         let certificates = status.certificates.as_ref();
@@ -485,7 +504,7 @@ fn lines_that_are_put_in_by_hand_count_as_in_force() {
         "{sealed:?}"
     );
     fs::remove_file(bed.managed.drop_ins().join("10-by-hand.conf")).unwrap();
-    Ran::of(Command::new("kill").args(["-HUP", &bed.managed.sshd.pid().to_string()])).done();
+    bed.hang_up();
     bed.host.run(&["seal-image"]).done();
     assert!(!bed.file("").exists());
     bed.assert_own_key();

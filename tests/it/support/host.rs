@@ -117,6 +117,21 @@ impl Host {
         host
     }
 
+    /// The same as it was, with this drop-in.
+    pub(crate) fn with_drop_in_at(mut self, drop_in: &Path) -> Self {
+        let lines = self
+            .rest
+            .lines()
+            .filter(|line| !line.starts_with("drop-in"));
+        let lines: Vec<_> = lines.collect();
+        self.rest = format!(
+            "{}\ndrop-in = \"{}\"\n",
+            lines.join("\n"),
+            drop_in.display()
+        );
+        self
+    }
+
     /// Asks another SSH server for proof, with nothing of OpenSSH installed.
     pub(crate) fn with_ssh_server(mut self, address: SocketAddr, host_key: &PublicKey) -> Self {
         let file = self.dir.path().join("host_key.pub");
