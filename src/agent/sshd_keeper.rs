@@ -140,11 +140,10 @@ impl Keeper {
     /// What `who` wants of sshd from here on, beside everything else. Files that a wish names stand
     /// already, and stay until [`Self::seen`] names them no more.
     pub(super) fn want(&mut self, who: &'static str, wishes: Vec<Wish>) {
-        let before = self.more.get(who).map_or(&[] as &[Wish], Vec::as_slice);
+        let before = self.more.insert(who, wishes.clone()).unwrap_or_default();
         if before != wishes {
             self.is_due = true;
             self.look = None;
-            self.more.insert(who, wishes);
         }
     }
 
