@@ -11,7 +11,7 @@ use crate::support::service::Service;
 use crate::support::sshd::{KeyPair, User, keygen, put};
 use serde_json::json;
 use sshkeyd::trust::Krl;
-use sshkeyd::wire::{CertificatesStatus, Condition, State};
+use sshkeyd::wire::{CertificatesStatus, Condition, Doctor, Level, State};
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -164,6 +164,12 @@ fn a_certificate_logs_in_once_its_ca_is_here_and_not_once_it_is_revoked() {
     );
     let (first, serial, _) = bed.wait_certified("first");
     assert_eq!(bed.reloads(), 1);
+
+    let doctor = bed.host.run(&["doctor", &bed.managed.user.name, "--json"]);
+    let doctor: Doctor = doctor.json();
+    let mut said = doctor.reports[0].findings.iter();
+    let said = said.find(|f| f.check == "user-ca");
+    assert!(said.is_some_and(|f| f.level == Level::Ok), "{doctor:?}");
 
     // Root's, readable by all, in directories of root's; as the real tools see them.
     for (name, mode) in [
@@ -399,9 +405,9 @@ fn an_administrators_own_list_is_merged_where_that_is_configured() {
             .user
             .authorize(&format!("{}\n{}\n", bed.managed.own.public, spare.public));
         assert!(bed.lets_in(spare));
-        put(&his, &format!("{}\n", spare.public), 0o644);
+        replace(&his, &format!("{}\n", spare.public));
         wait_until("his key to be refused", || !bed.lets_in(spare));
-        put(&his, "rubbish\n", 0o644);
+        replace(&his, "rubbish\n");
         bed.host.wait_condition("revoked-not-merged");
         assert!(!bed.lets_in(spare) && !bed.lets_in(&first));
         bed.assert_own_key();
@@ -411,7 +417,7 @@ fn an_administrators_own_list_is_merged_where_that_is_configured() {
         bed.host.wait_cleared("revoked-not-merged");
         wait_until("what he let go to be let go", || bed.lets_in(spare));
         // All is taken out: his own list is in force again.
-        put(&his, &format!("{}\n", spare.public), 0o644);
+        replace(&his, &format!("{}\n", spare.public));
         bed.host.run(&["unmanage"]).done();
         assert!(!bed.file("").exists() && !bed.managed.drop_in().exists());
         assert!(!bed.lets_in(spare));

@@ -75,6 +75,7 @@ impl Job {
     pub(super) async fn run(self) -> Option<Done> {
         let directory = self.config.certificates.directory.clone();
         let state_dir = self.config.state_dir.clone();
+        let drop_in = self.config.sshd.drop_in.clone();
         let (look, is_on, mut left) = (self.look.clone(), self.is_on, self.left.clone());
         let planned = spawn_blocking(move || {
             let mut done = Done::default();
@@ -128,8 +129,15 @@ impl Job {
                 record.directories.remove(&at);
                 done.left.remove(&at);
             }
-            done.findings
-                .extend(still.iter().map(|path| named_still(path)));
+            for path in still {
+                let (drop_in, text) = (drop_in.clone(), path.display().to_string());
+                let by_us = spawn_blocking(move || drop_in_names(&drop_in, &text)).await;
+                match by_us.unwrap_or(true) {
+                    // It is on its way out.
+                    true => done.waits_for_sshd = true,
+                    false => done.findings.push(named_still(&path)),
+                }
+            }
         }
         done.is_recorded = !record.directories.is_empty();
         let saved = spawn_blocking(move || record.save(&state_dir)).await;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// What changes a directory of ours.
-const CALLS: &str = "renameat,renameat2,unlinkat,mkdirat,fsync,fchmod,rmdir,openat";
+const CALLS: &str = "renameat,renameat2,unlinkat,unlink,mkdirat,rmdir,rename";
 
 /// A machine that is enrolled, with something to do that was not begun.
 struct Step {
