@@ -250,7 +250,7 @@ impl Agent {
         let nudge = Nudge::default();
         let mut sources = Vec::new();
         for source in &config.sources {
-            let run = (run, config.certificates.user_ca);
+            let run = (run, user_certificates::are_kept(config));
             let running = sources::start(source, &config.state_dir, run, nudge.clone());
             sources.push(running.map_err(|fault| AgentError::Source {
                 name: source.name.clone(),

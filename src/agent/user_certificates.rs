@@ -55,6 +55,17 @@ pub(super) struct UserCertificates {
     left_behind: Vec<Finding>,
 }
 
+/// Whether certificates of users are kept here at all.
+pub(super) fn are_kept(config: &AgentConfig) -> bool {
+    let mut kinds = config.sources.iter().map(|source| &source.kind);
+    let has_account = kinds.any(|kind| matches!(kind, SourceKind::Account(_)));
+    config.certificates.user_ca && may_write(config) && has_account
+}
+
+fn may_write(config: &AgentConfig) -> bool {
+    !config.unprivileged && users::current_uid() == 0
+}
+
 /// What is to stand in sshd's configuration for files that stand. May block.
 pub(super) fn standing_wishes(config: &AgentConfig) -> Vec<Wish> {
     let of = UserCertificates::new(config);
@@ -70,12 +81,9 @@ pub(super) fn standing_wishes(config: &AgentConfig) -> Vec<Wish> {
 
 impl UserCertificates {
     pub(super) fn new(config: &AgentConfig) -> Self {
-        let is_ours_to_write = !config.unprivileged && users::current_uid() == 0;
-        let mut kinds = config.sources.iter().map(|source| &source.kind);
-        let has_account = kinds.any(|kind| matches!(kind, SourceKind::Account(_)));
         Self {
-            is_on: config.certificates.user_ca && is_ours_to_write && has_account,
-            is_recorded: is_ours_to_write && Record::is_there(&config.state_dir),
+            is_on: are_kept(config),
+            is_recorded: may_write(config) && Record::is_there(&config.state_dir),
             config: config.clone(),
             work: None,
             done: None,

@@ -162,12 +162,23 @@ impl Job {
         let settings = &self.config.certificates;
         let files = TrustFiles::new(&settings.directory);
         let krl = files.krl().display().to_string();
-        plan.is_named = drop_in_names(&self.config.sshd.drop_in, &krl);
+        let by_others = self
+            .look
+            .as_ref()
+            .is_some_and(|look| look.named.contains(&krl));
+        plan.is_named = by_others || drop_in_names(&self.config.sshd.drop_in, &krl);
         let all_here = self.read_others(done);
+        // Only what is not here now has to be taken from what stands.
+        let is_partial = self.said.iter().any(|(_, trust)| match trust {
+            None => true,
+            Some(trust) => trust.named_krl.is_some() && trust.krl.is_none(),
+        });
         let others = Others {
             lists: done.merged.values().collect(),
             all_here,
-            standing: files.standing_krl(),
+            standing: (is_partial || !all_here)
+                .then(|| files.standing_krl())
+                .flatten(),
         };
         let (wanted, findings) = wanted(&self.said, &self.config.targets, &others);
         plan.wanted = wanted;

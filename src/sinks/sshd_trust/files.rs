@@ -4,6 +4,7 @@ use super::{KRL, MARK, PRINCIPALS, TrustFiles, USER_CA};
 use crate::keys::{Fingerprint, Line, PublicKey, read_line};
 use crate::sys::atomic_file::ReadError;
 use crate::sys::published::{PublishError, Published};
+use crate::sys::safe_path::passable_by_all;
 use crate::trust::{Krl, MAX_KRL};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -105,6 +106,8 @@ impl TrustFiles {
             return Err(format!("{name} is no name of a file"));
         }
         off_loop(move || {
+            // What stands above it is somebody's: it is not opened to others for our sake.
+            passable_by_all(top.parent().unwrap_or(&top)).map_err(PublishError::from)?;
             let mut place = Published::make(&top)?;
             if let Some(below) = below {
                 place = Published::make(&below)?;

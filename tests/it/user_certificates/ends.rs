@@ -277,7 +277,8 @@ fn openssh_10_takes_and_refuses_them_too() {
     wait_until("the second to be refused", || !lets_in(&second));
     // A key that somebody else has put where the agent writes nothing.
     let lost = sshd.pair("lost");
-    sshd.authorize_more(&user.name, &format!("{}\n", lost.public));
+    let more = sshd.dir().join(format!("more-{}", user.name));
+    put(&more, &format!("{}\n", lost.public), 0o644);
     assert!(lets_in(&lost));
     revoke(json!({ "public_key": lost.public.to_string() }));
     wait_until("the lost key to be refused", || !lets_in(&lost));
