@@ -6,7 +6,7 @@ use super::target::Target;
 use crate::sources::SourceState;
 use crate::sync::{Code, Conditions, Finding, Standing};
 use crate::sys::clock;
-use crate::wire::{Session, SourceStatus, Status};
+use crate::wire::{CertificatesStatus, Session, SourceStatus, Status};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -15,6 +15,8 @@ pub(super) struct Bulletin {
     conditions: Conditions,
     /// Live sessions, as they are told.
     pub(super) sessions: Vec<Session>,
+    /// Certificates that sshd trusts and shows, as they are told.
+    pub(super) certificates: Option<CertificatesStatus>,
     told: watch::Sender<Arc<Status>>,
 }
 
@@ -24,6 +26,7 @@ impl Bulletin {
         Self {
             conditions: Conditions::default(),
             sessions: Vec::new(),
+            certificates: None,
             told: watch::channel(Arc::new(first)).0,
         }
     }
@@ -42,6 +45,7 @@ impl Bulletin {
     ) -> Status {
         let mut status = status(states, targets, &self.conditions, unmanaged);
         status.sessions.clone_from(&self.sessions);
+        status.certificates.clone_from(&self.certificates);
         status
     }
 

@@ -16,9 +16,9 @@ use super::sessions::Sessions;
 use super::sshd_keeper::Keeper;
 use super::target::Target;
 use super::turns::{Turns, carry_out};
+use super::user_certificates::UserCertificates;
 use crate::config::AgentConfig;
 use crate::sinks::LINGER;
-use crate::sinks::proof::read_banner;
 use crate::sinks::sshd;
 use crate::sources::{Running, SourceState};
 use crate::sync::{Code, Dialect, Finding, TargetReport};
@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 /// Everything is proved again this often, changed or not.
 const PROVE_ALL: Duration = Duration::from_secs(24 * 3600);
@@ -37,8 +37,6 @@ const PROVE_ALL: Duration = Duration::from_secs(24 * 3600);
 const TRY_AGAIN: Duration = Duration::from_secs(10);
 /// Files that sshd ignores for an owner or a mode are looked at again this often.
 const LOOK_AT_MODES: Duration = Duration::from_secs(60);
-/// A banner that does not come at once is not waited for: keys come first.
-const BANNER_WITHIN: Duration = Duration::from_secs(1);
 /// Somebody else's rewriting of a file wakes us no more often than this.
 const LOOKS_APART: Duration = Duration::from_millis(500);
 /// Syncs that people ask for.
@@ -75,6 +73,7 @@ pub(super) struct Holder {
     moved: bool,
     pub(super) prover: Prover,
     pub(super) keeper: Keeper,
+    pub(super) user_certificates: UserCertificates,
     pub(super) sessions: Sessions,
     turned: bool,
     look_at: Option<Instant>,
@@ -115,6 +114,7 @@ impl Holder {
             moved: false,
             prover: Prover::new(config),
             keeper: Keeper::new(config),
+            user_certificates: UserCertificates::new(config),
             sessions: Sessions::off(),
             turned: false,
             look_at: None,
@@ -139,7 +139,8 @@ impl Holder {
     pub(super) fn files(&self) -> Vec<PathBuf> {
         // A target whose user is not there yet has no file yet.
         let known = self.targets.iter().map(|target| &target.path);
-        known.filter(|path| path.is_absolute()).cloned().collect()
+        let known = known.filter(|path| path.is_absolute()).cloned();
+        known.chain(self.user_certificates.files()).collect()
     }
 
     /// Whether a file has moved since this was last asked: a user came, or his home moved.
@@ -169,6 +170,7 @@ impl Holder {
             }
             self.prover.excuse(&mut self.targets);
             self.save_ledger();
+            self.certificates_turn(&orders).await;
             self.sessions.asked(&orders);
             if self.targets.iter().any(Target::has_carry) {
                 self.look_soon(LINGER);
@@ -255,33 +257,6 @@ impl Holder {
         });
     }
 
-    /// What the sshd there understands: by its banner, else by `sshd -V`. Looked up once, and again
-    /// when a proof saw another banner.
-    async fn dialect(&mut self) -> Dialect {
-        if let Some(dialect) = &self.dialect {
-            return dialect.clone();
-        }
-        let banner = match self.config.verify {
-            Some(address) => timeout(BANNER_WITHIN, read_banner(address))
-                .await
-                .ok()
-                .flatten(),
-            None => None,
-        };
-        let version = match banner.as_deref().and_then(sshd::version_in) {
-            Some(version) => Some(version),
-            None => sshd::version(&self.config.sshd).await,
-        };
-        let dialect = Dialect {
-            sshd: version,
-            zone: clock::zone(),
-        };
-        self.dialect = Some(dialect.clone());
-        self.strict_modes = sshd::strict_modes(self.config.verify, &self.config.sshd).await;
-        self.modes_asked_at = Instant::now();
-        dialect
-    }
-
     /// Asks sshd what is to be asked. False when there was nothing to begin.
     pub(super) fn ask_sshd(&mut self) -> bool {
         !self.unmanaged && !self.keep_sshd() && self.prover.begin(&mut self.targets)
@@ -329,6 +304,7 @@ impl Holder {
             self.prover.due(),
             self.turns.due(),
             self.keeper.due(),
+            self.user_certificates.due(),
             self.sessions.due(),
             expiry,
         ];
@@ -382,8 +358,10 @@ impl Holder {
         self.sessions.let_go(&self.targets, can_prove);
         let (sessions, findings) = self.sessions.told();
         self.bulletin.sessions = sessions;
+        let certificates = self.user_certificates.findings();
+        self.bulletin.certificates = self.user_certificates.status();
         let more = more.chain(&self.keeper.findings).chain(&findings);
-        let more: Vec<_> = more.cloned().collect();
+        let more: Vec<_> = more.chain(&certificates).cloned().collect();
         let (states, unmanaged) = (self.states(), self.unmanaged);
         self.bulletin
             .publish(&states, &self.targets, &self.ledger, more, unmanaged);

@@ -26,6 +26,7 @@ mod sshd_keeper;
 mod status;
 mod target;
 mod turns;
+mod user_certificates;
 mod waits;
 
 pub use control::{Answer, AskError, Request, ask};
@@ -249,14 +250,12 @@ impl Agent {
         let nudge = Nudge::default();
         let mut sources = Vec::new();
         for source in &config.sources {
-            let running =
-                sources::start(source, &config.state_dir, run, nudge.clone()).map_err(|fault| {
-                    AgentError::Source {
-                        name: source.name.clone(),
-                        source: fault,
-                    }
-                })?;
-            sources.push(running);
+            let run = (run, user_certificates::are_kept(config));
+            let running = sources::start(source, &config.state_dir, run, nudge.clone());
+            sources.push(running.map_err(|fault| AgentError::Source {
+                name: source.name.clone(),
+                source: fault,
+            })?);
         }
         let mut holder = Holder::load(config, lookups).await?;
         holder.sources = sources;
@@ -351,6 +350,7 @@ impl Agent {
                 () = self.holder.sessions.changed() => self.holder.publish(),
                 () = self.holder.lookups.answered() => self.holder.look_soon(Duration::ZERO),
                 kept = self.holder.keeper.done() => self.holder.kept(kept),
+                done = self.holder.user_certificates.late() => self.holder.certificates_put(done),
                 () = wake_at(due) => self.holder.due_now().await,
                 () = wake_at(watchdog.map(|_| pet)) => {}
             }

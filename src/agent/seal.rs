@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// Files that begin so: the identity key, what is owned in each file, sessions and orders to end them,
 /// what was seen of sshd's drop-in and where it leads, each with what was set aside.
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "identity",
     "orders.json",
     "sessions.json",
@@ -19,6 +19,7 @@ const FILES: [&str; 7] = [
     "sshd.json",
     "sshd-rehearsal.conf",
     "key-places.json",
+    "trust-files.json",
 ];
 /// Directories that are ours: last good lists, session keys, tokens that were tried; lines that
 /// `revoke` took out; the index of `authorized-keys`; records of writes in place; what
@@ -56,6 +57,22 @@ pub(super) fn may_drop(status: &Status, left: &[String]) -> Result<(), String> {
     Err(format!(
         "not sealed, nothing is dropped: {} could not be put back; see sshkeyd status",
         names.join(", ")
+    ))
+}
+
+/// Whether the files of certificates are gone: `left` are those that sshd's configuration still
+/// may name.
+///
+/// # Errors
+/// Which those are, in words.
+pub(super) fn may_forget(left: &[String]) -> Result<(), String> {
+    if left.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "not sealed, nothing is dropped: sshd's configuration may still name {}; take the line out, \
+         reload sshd, and ask again",
+        left.join(", ")
     ))
 }
 

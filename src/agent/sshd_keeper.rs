@@ -5,13 +5,18 @@
 //! `state-dir/key-places.json` whose keys stand where: a target that was taken out leaves its
 //! keys in force, and one that has moved keeps the old place until the new one is written.
 
+mod places;
+
 use super::target::Target;
+use super::user_certificates;
 use crate::config::{self, AgentConfig, Method};
 use crate::sinks::keys_command;
-use crate::sinks::sshd_config::{Directive, Kept, Sight, Wish, is_remembered, keep, let_go, lines};
+use crate::sinks::sshd_config::{
+    Directive, Kept, Look, Sight, Wish, is_remembered, keep, let_go, lines, look,
+};
 use crate::sync::{Code, Finding};
-use crate::sys::private_file;
 use crate::sys::users::{self, LocalUser};
+use places::Places;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -33,7 +38,9 @@ const COMMAND: &str = "command";
 /// keeps a method from its lines is a condition of the running agent.
 #[must_use]
 pub fn sshd_lines(config: &AgentConfig) -> String {
-    lines(&wishes(&config.targets, &BTreeSet::new(), &config.state_dir).0)
+    let mut all = wishes(&config.targets, &BTreeSet::new(), &config.state_dir).0;
+    all.extend(user_certificates::standing_wishes(config));
+    lines(&all)
 }
 
 /// What the targets want of sshd, and what keeps them from wanting it. `more` are places of keys
@@ -97,6 +104,10 @@ fn this_program() -> PathBuf {
 pub(super) struct Keeper {
     sight: Sight,
     targets: Vec<config::Target>,
+    /// What others of the agent want beside the targets, by who wants it.
+    more: BTreeMap<&'static str, Vec<Wish>>,
+    /// What was seen of sshd's configuration, while nothing has been begun since.
+    look: Option<Look>,
     keeping: Option<JoinHandle<Kept>>,
     /// Something is to be looked at as soon as it can be.
     is_due: bool,
@@ -117,11 +128,33 @@ impl Keeper {
                 only_add: false,
             },
             targets: config.targets.clone(),
+            more: BTreeMap::new(),
+            look: None,
             keeping: None,
             is_due: true,
             again_at: None,
             findings: Vec::new(),
         }
+    }
+
+    /// What `who` wants of sshd from here on, beside everything else. Files that a wish names stand
+    /// already, and stay until [`Self::seen`] names them no more.
+    pub(super) fn want(&mut self, who: &'static str, wishes: Vec<Wish>) {
+        let before = self.more.insert(who, wishes.clone()).unwrap_or_default();
+        if before != wishes {
+            self.is_due = true;
+            self.look = None;
+        }
+    }
+
+    /// What was seen of sshd's configuration, while nothing has been begun since or is due.
+    pub(super) fn seen(&self) -> Option<&Look> {
+        self.look.as_ref().filter(|_| self.is_idle())
+    }
+
+    /// Whether nothing is under way, nor due at once.
+    pub(super) fn is_idle(&self) -> bool {
+        self.keeping.is_none() && !self.is_due
     }
 
     /// Has everything looked at again.
@@ -161,13 +194,17 @@ impl Keeper {
         }
         self.is_due = false;
         self.again_at = None;
+        self.look = None;
         self.sight.only_add = !open.is_empty();
         let (mut sight, targets) = (self.sight.clone(), self.targets.clone());
+        let beside: Vec<Wish> = self.more.values().flatten().cloned().collect();
+        let has_beside = !self.more.is_empty();
         self.keeping = Some(tokio::spawn(async move {
             let state_dir = sight.state_dir.clone();
             let known = spawn_blocking(move || {
                 let more = Places::load(&state_dir)?.also_of(&targets, &open, &state_dir)?;
-                let (wishes, faults) = wishes(&targets, &more, &state_dir);
+                let (mut wishes, faults) = wishes(&targets, &more, &state_dir);
+                wishes.extend(beside);
                 // A lookup may go over the network: not for what nobody wants.
                 let is_needed = !wishes.is_empty() || is_remembered(&state_dir);
                 let users = if is_needed {
@@ -190,6 +227,9 @@ impl Keeper {
                     // What cannot be wanted anew stays as it stands.
                     sight.only_add |= !faults.is_empty();
                     let mut kept = keep(&sight, &wishes).await;
+                    if has_beside {
+                        kept.look = look(&sight, &wishes).await;
+                    }
                     kept.findings.extend(faults);
                     kept
                 }
@@ -224,6 +264,7 @@ impl Keeper {
         let wait = if soon { AFTER_TROUBLE } else { DAILY };
         self.again_at = Some(Instant::now() + wait);
         self.findings = kept.findings;
+        self.look = kept.look;
         kept.reloaded
     }
 
@@ -242,7 +283,9 @@ impl Keeper {
         let users = spawn_blocking(move || users_of(&targets));
         let users = timeout(LOOKUPS_WITHIN, users).await.map(Result::ok);
         self.sight.users = users.ok().flatten().unwrap_or_default();
-        let kept = let_go(&self.sight).await;
+        self.is_due = false;
+        let mut kept = let_go(&self.sight).await;
+        kept.look = look(&self.sight, &[]).await;
         let is_gone = kept.is_gone;
         self.take(Some(kept));
         self.again_at = None;
@@ -266,73 +309,12 @@ fn users_of(targets: &[config::Target]) -> Vec<LocalUser> {
     found.collect()
 }
 
-/// Places of keys that sshd would not look in by itself, by the user whose keys stand there: own
-/// files, sshd's tokens in their paths, and the command.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Places(BTreeMap<String, BTreeSet<String>>);
-
-impl Places {
-    fn load(state_dir: &Path) -> io::Result<Self> {
-        let known = private_file::read(&place(state_dir))?;
-        let read = |bytes: &[u8]| match serde_json::from_slice(bytes) {
-            Ok(files) => files,
-            Err(fault) => {
-                tracing::error!(%fault, "the record of the keys' places is damaged");
-                BTreeMap::new()
-            }
-        };
-        Ok(Self(known.map_or_else(BTreeMap::new, |bytes| read(&bytes))))
-    }
-
-    /// Remembers those of the targets, and forgets what has another place by now. Gives those that
-    /// no target names and that stay in force: of users without a target, and of `open` ones.
-    fn also_of(
-        self,
-        targets: &[config::Target],
-        open: &BTreeSet<String>,
-        state_dir: &Path,
-    ) -> io::Result<BTreeSet<String>> {
-        let mut now: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for target in targets {
-            if let Some(place) = place_of(target) {
-                now.entry(target.user.clone()).or_default().insert(place);
-            }
-        }
-        let mut more = BTreeSet::new();
-        for (user, paths) in &self.0 {
-            let is_kept = |target: &config::Target| target.user == *user;
-            if open.contains(user) || !targets.iter().any(is_kept) {
-                more.extend(paths.iter().cloned());
-                now.entry(user.clone())
-                    .or_default()
-                    .extend(paths.iter().cloned());
-            }
-        }
-        let now = Self(now);
-        if now != self {
-            now.save(state_dir)?;
-        }
-        Ok(more)
-    }
-
-    fn save(&self, state_dir: &Path) -> io::Result<()> {
-        if *self == Self::load(state_dir)? {
-            return Ok(());
-        }
-        private_file::replace(&place(state_dir), &serde_json::to_vec(&self.0)?)
-    }
-}
-
-fn place(state_dir: &Path) -> PathBuf {
-    state_dir.join("key-places.json")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::{Adopt, PathTemplate};
 
-    fn target(user: &str, method: Method, path: &str) -> config::Target {
+    pub(super) fn target(user: &str, method: Method, path: &str) -> config::Target {
         config::Target {
             user: user.into(),
             sources: vec!["a".into()],
@@ -343,7 +325,7 @@ mod tests {
         }
     }
 
-    fn own(user: &str, path: &str) -> config::Target {
+    pub(super) fn own(user: &str, path: &str) -> config::Target {
         target(user, Method::OwnFile, path)
     }
 
@@ -363,30 +345,5 @@ mod tests {
         );
         let none = wishes(&targets[3..], &BTreeSet::new(), Path::new("/s"));
         assert!(none.0.is_empty() && none.1.is_empty());
-    }
-
-    #[test]
-    fn an_own_file_stays_named_until_its_user_has_another_place() {
-        let dir = tempfile::tempdir().unwrap();
-        let also = |targets: &[config::Target], open: &[&str]| {
-            let open = open.iter().map(|user| (*user).to_owned()).collect();
-            let known = Places::load(dir.path()).unwrap();
-            let more = known.also_of(targets, &open, dir.path()).unwrap();
-            more.into_iter().collect::<Vec<_>>()
-        };
-        let first: [&str; 0] = [];
-        assert_eq!(
-            also(&[own("al", "/a/%u"), own("bo", "/b/%u")], &["al", "bo"]),
-            first
-        );
-        // al is taken out: his keys stay in force. bo moves, and is not written yet.
-        assert_eq!(also(&[own("bo", "/c/%u")], &["bo"]), ["/a/%u", "/b/%u"]);
-        assert_eq!(also(&[own("bo", "/c/%u")], &[]), ["/a/%u"]);
-        let block = target("al", Method::Block, "%h/.ssh/authorized_keys");
-        assert_eq!(
-            also(std::slice::from_ref(&block), &["al"]),
-            ["/a/%u", "/c/%u"]
-        );
-        assert_eq!(also(&[block], &[]), ["/c/%u"]);
     }
 }

@@ -179,7 +179,7 @@ fn agent_toml(dir: &Path, url: &str, user: &str, sshd: SocketAddr) -> String {
          account.enroll-token-file = {token}\n\n\
          [[target]]\nuser = {user:?}\nsources = [\"account\"]\npath = {keys}\n\n\
          [verify]\nsshd = \"{sshd}\"\n\n\
-         [certificates]\nsshd = {none}\nhost-keys = [{host_key}]\n\n\
+         [certificates]\nuser-ca = false\nhost-certificates = false\nsshd = {none}\nhost-keys = [{host_key}]\n\n\
          [sessions]\nreport = false\nend-on-revoke = \"never\"\n",
         state = quoted("state"),
         socket = quoted("run/agent.sock"),

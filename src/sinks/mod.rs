@@ -1,7 +1,7 @@
 //! Where keys go, and what sshd says of them.
 //!
 //! Owns the authorized_keys file of a user, the index that sshd's command reads, the drop-in of
-//! sshd's configuration, the proof by sshd, and live sessions. Refuses to decide what a file is to
+//! sshd's configuration and the files of certificates that it names, the proof by sshd, and live sessions. Refuses to decide what a file is to
 //! hold or which session ends, and to speak with anybody but the local sshd.
 
 mod authorized_keys;
@@ -13,6 +13,7 @@ pub mod proof;
 pub mod sessions;
 pub mod sshd;
 pub mod sshd_config;
+pub mod sshd_trust;
 pub mod strict_modes;
 
 pub use authorized_keys::{Carry, KeysFile, LINGER, Read, SinkError};

@@ -5,23 +5,26 @@
 //! hears of it.
 
 mod handover;
+mod keep;
+mod krl;
 mod orders;
 mod report;
 mod session;
 
 use super::enrolment::Enroller;
 use super::identity::HostMarks;
-use super::judge::{Judged, Pins, Refusal, judge};
-use super::last_good::{LastGood, SignedPart};
+use super::judge::{Pins, Refusal, judge};
+use super::last_good::LastGood;
 use super::state::Publisher;
+use super::trust::HeldKrl;
 use crate::client::{Api, ClientError, Fetched, Http, HttpOptions};
 use crate::config::{AccountSource, Source, credential};
 use crate::keys::PublicKey;
-use crate::sync::{Code, Finding};
 use crate::sys::clock;
-use crate::trust::{Floor, Standing};
+use crate::trust::Floor;
 use crate::wire::SignedSnapshot;
 use jiff::SignedDuration;
+use krl::KrlFetch;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +72,11 @@ pub(super) struct AccountTask {
     /// Whether this run of the task has a session key that the service was not seen to refuse.
     signed_in: bool,
     held: Option<LastGood>,
+    /// The newest revocation list that is here.
+    krl: Option<Arc<HeldKrl>>,
+    krl_fetch: KrlFetch,
+    /// Whether anybody here wants what a list says of certificates.
+    certificates: bool,
     path: PathBuf,
     etag: Option<String>,
     /// By the monotonic clock, when the service last gave a fresh word.
@@ -104,7 +112,7 @@ impl AccountTask {
         source: &Source,
         settings: &AccountSource,
         state_dir: &Path,
-        run: &str,
+        (run, certificates): (&str, bool),
         publisher: Publisher,
         tell_session: watch::Sender<Option<Session>>,
     ) -> Result<Self, ClientError> {
@@ -138,6 +146,9 @@ impl AccountTask {
             enroller,
             signed_in: true,
             held: None,
+            krl: None,
+            krl_fetch: KrlFetch::default(),
+            certificates,
             path,
             etag: None,
             fresh_at: clock::monotonic(),
@@ -154,21 +165,6 @@ impl AccountTask {
         Ok(task)
     }
 
-    /// The list of the run before is in force until there is a newer one: also when the service is
-    /// away, and also on a copy, whose file is left as it is.
-    fn bring_back(&mut self, held: Option<LastGood>) {
-        let Some(held) = held else { return };
-        let instance = self.enroller.kept().map(|kept| kept.instance);
-        let list = Arc::clone(&held.list);
-        self.publisher.note(|state| {
-            state.revision = held.signed.as_ref().map(|signed| signed.floor.revision);
-            state.list = Some(list);
-            state.instance = instance;
-            state.last_success = Some(held.received_at);
-        });
-        self.held = Some(held);
-    }
-
     pub(super) async fn run(mut self, mut asks: mpsc::Receiver<oneshot::Sender<()>>) {
         let mut waiting: Vec<oneshot::Sender<()>> = Vec::new();
         loop {
@@ -181,9 +177,15 @@ impl AccountTask {
             let step = match self.signed_in_api().await {
                 Err(trouble) => self.troubled(trouble),
                 Ok(api) => {
+                    self.fetch_krl(&api);
+                    let etag = self.etag.clone();
                     // Only the query itself may be cut off; what it brought is always carried out.
                     let fetched = tokio::select! {
-                        fetched = self.fetch(&api, hold) => fetched,
+                        fetched = fetch(&api, etag.as_deref(), &self.run, hold) => fetched,
+                        got = self.krl_fetch.got_or_due(), if !hold.is_zero() => {
+                            self.take_krl(got).await;
+                            continue;
+                        }
                         ask = asks.recv(), if !hold.is_zero() => {
                             let Some(ask) = ask else { return };
                             waiting.push(ask);
@@ -193,6 +195,9 @@ impl AccountTask {
                     self.take(fetched).await
                 }
             };
+            if !waiting.is_empty() {
+                self.krl_soon().await;
+            }
             for done in waiting.drain(..) {
                 let _ = done.send(());
             }
@@ -201,21 +206,20 @@ impl AccountTask {
                 Step::Wait(wait) => Some(wait),
                 Step::Over => None,
             };
-            tokio::select! {
-                () = sleep(wait) => {}
-                ask = asks.recv() => {
-                    let Some(ask) = ask else { return };
-                    waiting.push(ask);
+            let over = sleep(wait);
+            tokio::pin!(over);
+            loop {
+                tokio::select! {
+                    () = &mut over => break,
+                    got = self.krl_fetch.got() => self.take_krl(got).await,
+                    ask = asks.recv() => {
+                        let Some(ask) = ask else { return };
+                        waiting.push(ask);
+                        break;
+                    }
                 }
             }
         }
-    }
-
-    async fn fetch(&self, api: &Api, hold: Duration) -> (Duration, Result<Fetched, ClientError>) {
-        let began = clock::monotonic();
-        let fetched = api.snapshot(self.etag.as_deref(), hold, &self.run).await;
-        let held = clock::monotonic().saturating_sub(began);
-        (hold.saturating_sub(held), fetched)
     }
 
     /// What becomes of an answer.
@@ -310,84 +314,19 @@ impl AccountTask {
         self.tell_orders(revision, orders);
         step
     }
+}
 
-    /// To the disk first, then in force.
-    async fn keep(
-        &mut self,
-        judged: Judged,
-        account: i64,
-        instance: i64,
-        etag: Option<String>,
-    ) -> Step {
-        let removed = judged.removed.clone();
-        // A removed instance keeps its keys unless its owner said otherwise: also those of a list
-        // that is not known any more.
-        if removed.as_ref().is_some_and(|removed| !removed.take_keys) && self.held.is_none() {
-            return self.removed_without_a_list();
-        }
-        let list = match (&removed, &self.held) {
-            (None, _) => Arc::new(judged.list),
-            (Some(removed), Some(held)) if !removed.take_keys => Arc::clone(&held.list),
-            (Some(_), _) => Arc::default(),
-        };
-        let revision = judged.revision;
-        let news = judged.standing == Standing::Newer;
-        // The same list counts as a fresh word when it was signed later: anybody may play it again.
-        let signed = self.held.as_ref().and_then(|held| held.signed.as_ref());
-        if !news && signed.is_some_and(|s| s.expires_at >= judged.expires_at) {
-            let first = self.etag.is_none() && etag.is_some();
-            self.etag = etag;
-            self.settled(false);
-            return match (removed, first) {
-                (Some(_), _) => Step::Over,
-                (None, true) => Step::Again,
-                (None, false) => self.brought_nothing(),
-            };
-        }
-        let record = LastGood {
-            list: Arc::clone(&list),
-            received_at: clock::now(),
-            signed: Some(SignedPart {
-                account,
-                instance,
-                floor: Floor {
-                    revision,
-                    digest: Some(judged.digest),
-                },
-                signers: judged.signers.iter().map(PublicKey::to_string).collect(),
-                expires_at: judged.expires_at,
-                removed: removed.is_some(),
-            }),
-            offered: None,
-        };
-        let (stored, path) = (record.clone(), self.path.clone());
-        if let Err(fault) = super::blocking(move || stored.store(&path)).await {
-            self.publisher.publish(|state| {
-                state.live = false;
-                state.last_error = Some(fault.to_string());
-                let text = format!("the list could not be kept: {fault}");
-                state.findings = vec![Finding::new(Code::StateFailed, &state.name, text)];
-            });
-            return self.wait_for_another(None);
-        }
-        self.held = Some(record);
-        self.etag = etag;
-        self.fresh_at = clock::monotonic();
-        self.idle = 0;
-        if news {
-            let keys = list.accepted.len();
-            tracing::info!(source = self.name, revision, keys, "new list");
-            self.publisher.note(|state| {
-                state.list = Some(list);
-                state.revision = Some(revision);
-            });
-        }
-        self.settled(news);
-        if removed.is_some() {
-            return Step::Over;
-        }
-        Step::Again
-    }
+/// An answer, and how much of the time that it may be held was left.
+async fn fetch(
+    api: &Api,
+    etag: Option<&str>,
+    run: &str,
+    hold: Duration,
+) -> (Duration, Result<Fetched, ClientError>) {
+    let began = clock::monotonic();
+    let fetched = api.snapshot(etag, hold, run).await;
+    let held = clock::monotonic().saturating_sub(began);
+    (hold.saturating_sub(held), fetched)
 }
 
 async fn sleep(wait: Option<Duration>) {

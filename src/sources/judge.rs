@@ -2,6 +2,7 @@
 //! that can be judged from the snapshot itself, in one function without I/O.
 
 use super::content::content_digest;
+use super::trust::Offered;
 use crate::keys::{KeyList, ListedKey, Options, PublicKey, Rejected, printable};
 use crate::sync::{Code, Finding};
 use crate::trust::{Floor, FloorFault, Standing, claimed_signer, verify_any};
@@ -32,6 +33,8 @@ pub(super) struct Judged {
     /// Orders to end sessions.
     pub(super) end_sessions: Vec<EndSessions>,
     pub(super) list: KeyList,
+    /// What it says of certificates.
+    pub(super) trust: Offered,
     /// The signers to believe next.
     pub(super) signers: Vec<PublicKey>,
     pub(super) digest: String,
@@ -105,6 +108,11 @@ pub(super) fn judge(snapshot: SignedSnapshot, pins: &Pins<'_>) -> Result<Judged,
     let standing = pins.floor.judge(payload.revision, &digest)?;
     Ok(Judged {
         list: key_list(payload.keys, &payload.revoked),
+        trust: Offered {
+            user_ca: payload.user_ca,
+            principals: payload.principals,
+            krl: payload.krl,
+        },
         signers: signers(&payload.signers)?,
         revision: payload.revision,
         expires_at: payload.expires_at,

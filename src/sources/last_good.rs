@@ -3,6 +3,7 @@
 //! For a signed source the list, its floor and the signers to believe next are one record, brought
 //! to the disk in one write before anything is applied (protocol.md section 2).
 
+use super::trust::TrustPart;
 use crate::keys::{Fingerprint, KeyList, ListedKey, Options, PublicKey, Rejected};
 use crate::sync::Agreement;
 use crate::sys::private_file;
@@ -48,6 +49,9 @@ pub(super) struct SignedPart {
     /// The instance was removed from its account: nothing more comes.
     #[serde(default)]
     pub(super) removed: bool,
+    /// What the list says of certificates; `None` in a record of a time when none was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) trust: Option<TrustPart>,
 }
 
 /// A record as it is written: one key after the other, none of them twice in memory.

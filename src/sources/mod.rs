@@ -19,6 +19,7 @@ mod judge;
 mod last_good;
 mod poll;
 mod state;
+mod trust;
 mod unsigned;
 mod vast;
 
@@ -27,6 +28,7 @@ pub use believed::{Believed, believed};
 pub use identity::new_run;
 pub use judge::key_list;
 pub use state::{Nudge, Orders, SourceState};
+pub use trust::{HeldKrl, Trust};
 
 use crate::client::ClientError;
 use crate::config::{Source, SourceKind};
@@ -91,14 +93,15 @@ pub async fn stop(sources: Vec<Running>) {
     drop(AT_THE_DISK.acquire_many(MOST_AT_THE_DISK).await);
 }
 
-/// Starts a source. Its last good list is in force before this returns.
+/// Starts a source. Its last good list is in force before this returns. Where `certificates` is
+/// not set, nothing is fetched of what a signed list says of them, and nothing said.
 ///
 /// # Errors
 /// [`ClientError::Setup`] where an account source cannot be built as it is configured.
 pub fn start(
     source: &Source,
     state_dir: &Path,
-    run: &str,
+    (run, certificates): (&str, bool),
     nudge: Nudge,
 ) -> Result<Running, ClientError> {
     let (ask, asks) = mpsc::channel(16);
@@ -131,6 +134,7 @@ pub fn start(
         SourceKind::Account(settings) => {
             let (publisher, state) = Publisher::begin(source, nudge);
             let (tell, session) = watch::channel(None);
+            let run = (run, certificates);
             let task =
                 account::AccountTask::try_new(source, settings, state_dir, run, publisher, tell)?;
             Ok(Running {

@@ -1,5 +1,6 @@
 //! What a source holds, and how it tells.
 
+use super::trust::Trust;
 use crate::config::{Source, SourceKind};
 use crate::keys::KeyList;
 use crate::sync::Finding;
@@ -45,6 +46,8 @@ pub struct SourceState {
     pub kind: wire::SourceKind,
     /// The list in force; `None` while it has never answered.
     pub list: Option<Arc<KeyList>>,
+    /// What a signed list says of certificates; `None` while none was heard.
+    pub trust: Option<Arc<Trust>>,
     /// Its revision, for kinds that number theirs.
     pub revision: Option<u64>,
     /// Whether its last answer came and was taken.
@@ -83,6 +86,7 @@ impl Publisher {
             name: source.name.clone(),
             kind,
             list: None,
+            trust: None,
             revision: None,
             live: false,
             last_success: None,

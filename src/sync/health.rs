@@ -182,6 +182,15 @@ codes! {
     /// The drop-in may not be written, and its lines are not in force.
     SshdNotManaged "sshd-not-managed" Warning
         "put the lines of the text into sshd_config and reload sshd, or set sshd.manage = true";
+    /// CAs of users that sshd is to trust, and does not.
+    UserCaNotInForce "user-ca-not-in-force" Error
+        "see the text; keys log in as before, certificates of the account do not";
+    /// A revocation list that sshd is to go by, and does not.
+    KrlNotInForce "krl-not-in-force" Error
+        "see the text; until then what was revoked is refused only where its line was taken out";
+    /// A list of merge-revoked that cannot be taken over.
+    RevokedNotMerged "revoked-not-merged" Error
+        "put the file right, or take it out of certificates.merge-revoked; what was read of it before stays revoked";
     /// sshd does not say what is in force.
     SshdUnknown "sshd-unknown" Warning
         "see the text; until sshd -T answers, sshd's configuration is left alone";

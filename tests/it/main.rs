@@ -88,6 +88,8 @@ mod support;
 #[cfg(test)]
 mod unit;
 #[cfg(test)]
+mod user_certificates;
+#[cfg(test)]
 mod vastai;
 #[cfg(test)]
 mod watchdog;

@@ -8,11 +8,12 @@ use crate::support::host::{Host, read};
 use crate::support::logins::{LoggedSshd, runs};
 use crate::support::process::{Ran, pause, wait_until};
 use crate::support::service::Service;
-use crate::support::sshd::{KeyPair, Sshd, User, keygen, unique};
+use crate::support::sshd::{KeyPair, Sshd, User, WorkDir, keygen, unique};
 use sshkeyd::sys::clock;
 use sshkeyd::wire::Status;
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -76,21 +77,30 @@ fn pair(sshd: &Sshd, name: &str) -> KeyPair {
     keygen(sshd.dir(), name, "ed25519")
 }
 
-/// From the first start over a save, its proof and a delete to a clean stop.
-fn whole_session(wrap: impl FnOnce(&Host, &User) -> Vec<String>) {
-    let (sshd, service) = (Sshd::start(""), Service::start());
+/// From the first start over a save, its proof, a delete and a revocation to a clean stop. The last
+/// of what is given is sshd's own directory.
+fn whole_session(wrap: impl FnOnce(&Host, &User, &Path) -> Vec<String>) {
+    let etc = WorkDir::new();
+    let drop_ins = etc.path().join("sshd_config.d");
+    DirBuilder::new().mode(0o755).create(&drop_ins).unwrap();
+    let include = format!("Include {}/*.conf", drop_ins.display());
+    let (sshd, service) = (Sshd::start(&include), Service::start());
     let user = User::new();
-    let (laptop, own) = (pair(&sshd, "laptop"), pair(&sshd, "own"));
+    let [laptop, own, lost] = ["laptop", "own", "lost"].map(|name| pair(&sshd, name));
     user.authorize(&format!("{} mine\n", own.public));
     let foreign = read(&user.authorized_keys());
     let (host, _) = Host::new()
-        .with_sshd(&sshd)
+        .with_drop_in(&sshd, &drop_ins.join("30-sshkeyd.conf"), "")
+        .with_certificates(&format!(
+            "host-certificates = false\ndirectory = \"{}/sshkeyd\"",
+            etc.path().display()
+        ))
         .of_new_instance(&service, "web");
     let mut host = host.with_target(&user, "account", "");
     for directory in ["state", "run"] {
         fs::create_dir(host.dir.path().join(directory)).unwrap();
     }
-    let wrapper = wrap(&host, &user);
+    let wrapper = wrap(&host, &user, etc.path());
     host.up_under(&wrapper);
     host.wait_listed();
     let file = laptop.private.with_extension("pub");
@@ -106,18 +116,24 @@ fn whole_session(wrap: impl FnOnce(&Host, &User) -> Vec<String>) {
     service.run(&["ssh-keys", "delete", &id]).done();
     wait_until("the key to go", || read(&user.authorized_keys()) == foreign);
     assert!(!sshd.lets_in(&user, &laptop.private));
-    let status = host.status();
-    assert_eq!(status.conditions, [], "{status:?}");
+    let id = service.save(&lost.public, "lost", &[]);
+    service.run(&["ssh-keys", "revoke", &id.to_string()]).done();
+    host.wait_status("the revocation list in force", |status| {
+        let certificates = status.certificates.as_ref();
+        certificates.is_some_and(|c| c.krl_version.is_some()) && status.conditions.is_empty()
+    });
+    assert!(read(&drop_ins.join("30-sshkeyd.conf")).contains("RevokedKeys"));
+    assert!(sshd.lets_in(&user, &own.private), "{}", sshd.log());
     assert!(host.stop().success());
 }
 
 #[test]
 #[ignore = "needs a real sshd; tests/run includes it"]
 fn the_units_capabilities_and_paths_are_enough_for_a_whole_session() {
-    whole_session(|host, user| {
+    whole_session(|host, user, etc| {
         let ours = host.dir.path();
         let home = user.home.clone();
-        let mut wrapper = read_only_but(&[&home, &ours.join("state"), &ours.join("run")]);
+        let mut wrapper = read_only_but(&[&home, &ours.join("state"), &ours.join("run"), etc]);
         wrapper.extend(confined(&capabilities()));
         wrapper
     });
@@ -239,7 +255,7 @@ fn calls_of(name: &str) -> BTreeSet<String> {
 #[ignore = "needs a real sshd; tests/run includes it"]
 fn every_system_call_of_a_session_passes_the_units_filter() {
     let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("calls-{}", unique()));
-    whole_session(|_, _| {
+    whole_session(|_, _, _| {
         // The tracer is a child of its own (-D): signals reach the agent.
         let mut wrapper = ["strace", "-D", "-f", "-qq", "-e", "signal=none", "-o"]
             .map(str::to_owned)

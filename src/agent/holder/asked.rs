@@ -62,6 +62,7 @@ impl Holder {
     pub(in crate::agent) async fn seal(&mut self) -> Result<(), String> {
         self.unmanage().await;
         seal::may_drop(&self.status(), &self.left_behind().await)?;
+        seal::may_forget(&self.user_certificates.left_behind())?;
         self.last_word().await;
         // It keeps what it has heard of sessions, and would again.
         self.sessions.close().await;

@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// The most bytes of a snapshot's answer (interface.md section 2).
 pub const MAX_SNAPSHOT: usize = 8 * 1024 * 1024;
+/// A revocation list of millions of bytes may come slowly; keys do not wait for it.
+const KRL_WITHIN: Duration = Duration::from_secs(300);
 /// protocol.md section 4.
 const MAX_WAIT: Duration = Duration::from_secs(300);
 
@@ -108,6 +110,20 @@ impl Api {
         let mut request = self.request(Method::GET, "v1/agent/signers")?;
         request.url.query_pairs_mut().append_pair("from", from);
         parse(&self.http.send(request).await?.body)
+    }
+
+    /// `GET /v1/agent/krl/SHA256`: a revocation list of the account by its digest, of `size` bytes;
+    /// neither has been checked yet.
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`ClientError::TooLarge`] where it has more bytes.
+    pub async fn agent_krl(&self, sha256: &str, size: usize) -> Result<Vec<u8>, ClientError> {
+        let path = format!("v1/agent/krl/{sha256}");
+        let mut request = self.request(Method::GET, &path)?;
+        request.accept = &["application/octet-stream"];
+        request.limit = size;
+        request.body_within = KRL_WITHIN;
+        Ok(self.http.send(request).await?.body)
     }
 
     /// `POST /v1/agent/heartbeat`.

@@ -1,12 +1,12 @@
 //! Asks programs and files of sshd's own: what is in force, what is revoked, who signs, and which
 //! keys sshd itself takes. Programs have limits.
 
-use super::facts::{CaFile, KeyFacts, Revoked, SshdFacts};
+use super::facts::{CaFile, KeyFacts, Principals, Revoked, SshdFacts};
 use super::keys::option;
 use crate::config::SshdPaths;
 use crate::keys::{Fingerprint, Line, PublicKey, RawKey, read_line};
 use crate::sinks::proof::{Asked, Question, RefusalBudget, Unknown, prove};
-use crate::sinks::{sshd, sshd_config};
+use crate::sinks::{sshd, sshd_config, strict_modes};
 use crate::sys::command::{Limits, run};
 use crate::sys::memory_file::MemoryFile;
 use crate::sys::users::LocalUser;
@@ -54,7 +54,7 @@ pub(super) async fn effective(
 }
 
 /// `expand_authorized_keys` of OpenSSH's auth.c: tokens, and what is relative is below the home.
-fn expand(file: &str, user: &LocalUser) -> PathBuf {
+pub(super) fn expand(file: &str, user: &LocalUser) -> PathBuf {
     let mut path = String::new();
     let mut chars = file.chars();
     while let Some(c) = chars.next() {
@@ -110,6 +110,29 @@ pub(super) fn ca_file(path: &Path) -> CaFile {
         path: path.to_owned(),
         types,
     }
+}
+
+/// Who may log in by certificate: names, without the options that may stand before them
+/// (`process_principals` of OpenSSH's auth2-pubkey.c).
+pub(super) fn principals(path: &Path, user: &LocalUser) -> Principals {
+    let bytes = match read(path) {
+        Ok(bytes) => bytes,
+        Err(_) if !path.exists() => return Principals::Missing,
+        Err(why) => return Principals::Refused(why),
+    };
+    match strict_modes::look(path, &user.home, user.uid) {
+        Ok(refused) if refused.is_empty() => {}
+        Ok(refused) => {
+            let words: Vec<_> = refused.iter().map(ToString::to_string).collect();
+            return Principals::Refused(words.join("; "));
+        }
+        Err(fault) => return Principals::Refused(fault.to_string()),
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let lines = text.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let names = lines.filter_map(|line| line.split_ascii_whitespace().next_back());
+    Principals::Named(names.map(crate::keys::printable).take(MOST_KEYS).collect())
 }
 
 /// Which of these keys a revocation file has: `sshkey_check_revoked` of OpenSSH's authfile.c, a KRL

@@ -34,6 +34,8 @@ pub struct Facts {
     pub revoked: Option<(PathBuf, Revoked)>,
     /// The file that TrustedUserCAKeys names.
     pub user_ca: Option<CaFile>,
+    /// The file that AuthorizedPrincipalsFile names for this user.
+    pub principals: Option<(PathBuf, Principals)>,
     /// What the running agent says; none where none runs.
     pub agent: Option<AgentWord>,
     /// What sshd said of keys: to the agent, or to us.
@@ -178,4 +180,15 @@ pub struct CaFile {
     pub path: PathBuf,
     /// The types of its keys, or why it cannot be read.
     pub types: Result<Vec<String>, String>,
+}
+
+/// A file of principals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Principals {
+    /// Nothing.
+    Missing,
+    /// Something that sshd does not read, and why.
+    Refused(String),
+    /// These names.
+    Named(Vec<String>),
 }

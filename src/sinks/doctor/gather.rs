@@ -3,7 +3,7 @@
 //! Files of a user are read by handle, as the agent reads them: what could be somebody else's is
 //! not read, only named.
 
-use super::asking::{ask, ca_file, effective, look_into};
+use super::asking::{ask, ca_file, effective, expand, look_into};
 use super::facts::{Account, Facts, FileFacts, FileState, KeyFacts, Listener, Shell, Stat};
 use super::keys::option;
 use super::{AgentWord, Patient};
@@ -57,6 +57,12 @@ pub(super) async fn gather(
         Some(path) => Some((path.clone(), look_into(&path, &seen.keys).await)),
         None => None,
     };
+    let principals = file_of("authorizedprincipalsfile").zip(seen.user.as_ref());
+    let principals = principals.map(|(path, user)| {
+        let path = expand(&path.to_string_lossy(), user);
+        let found = super::asking::principals(&path, user);
+        (path, found)
+    });
     let listener = match verify {
         None => Listener::Off,
         Some(address) => match read_banner(address).await {
@@ -78,6 +84,7 @@ pub(super) async fn gather(
         account: seen.account,
         nologin,
         user_ca: file_of("trustedusercakeys").map(|path| ca_file(&path)),
+        principals,
         sshd,
         listener,
         target: seen.target,

@@ -5,8 +5,8 @@
 //! in it good for anything, and what did sshd itself say.
 
 use super::AgentWord;
-use super::facts::{Account, Facts, Listener, Revoked, Shell};
-use super::{allowed, file, keys};
+use super::facts::{Account, Facts, Listener, Shell};
+use super::{allowed, certificates, file, keys};
 use crate::sinks::sshd::Settings;
 use crate::wire::{DoctorFinding, Level, Severity};
 use jiff::Timestamp;
@@ -70,8 +70,8 @@ pub fn judge(facts: &Facts) -> Vec<DoctorFinding> {
             self::account(facts, account, Some(settings), &mut sheet);
             allowed::may_log_in(facts, account, settings, &mut sheet);
             methods(facts, settings, &mut sheet);
-            revoked(facts, &mut sheet);
-            authorities(facts, settings, &mut sheet);
+            certificates::revoked(facts, &mut sheet);
+            certificates::taken(facts, settings, &mut sheet);
         }
         Err(why) => {
             self::account(facts, account, None, &mut sheet);
@@ -251,71 +251,6 @@ fn methods(facts: &Facts, settings: &Settings, sheet: &mut Sheet) {
                 what,
                 "nothing, where that is meant; it is not the agent's",
             );
-        }
-    }
-}
-
-fn revoked(facts: &Facts, sheet: &mut Sheet) {
-    let Some((path, revoked)) = &facts.revoked else {
-        return;
-    };
-    let path = path.display();
-    match revoked {
-        Revoked::Unusable(why) => {
-            let what = format!("RevokedKeys {path}: {why}; sshd refuses every key of everybody");
-            let fix = format!("ssh-keygen -k -f {path} (an empty list), or take RevokedKeys out");
-            sheet.problem("revoked-keys", what, fix);
-        }
-        Revoked::Holds(keys) if keys.is_empty() => {
-            sheet.ok(
-                "revoked-keys",
-                format!("{path} reads, and has none of these keys"),
-            );
-        }
-        Revoked::Holds(keys) => {
-            for key in keys {
-                let what = format!("{path} has {key}: sshd refuses it");
-                sheet.problem(
-                    "revoked-keys",
-                    what,
-                    "save a new key; what is revoked stays so",
-                );
-            }
-        }
-        Revoked::NotAsked(why) => {
-            let what = format!("RevokedKeys {path} could not be looked into: {why}");
-            sheet.notice(
-                "revoked-keys",
-                what,
-                format!("as root: ssh-keygen -Q -f {path} KEY.pub"),
-            );
-        }
-    }
-}
-
-fn authorities(facts: &Facts, settings: &Settings, sheet: &mut Sheet) {
-    let Some(ca) = &facts.user_ca else { return };
-    let path = ca.path.display();
-    match &ca.types {
-        Err(why) => {
-            let what = format!("TrustedUserCAKeys {path}: {why}; sshd takes no certificate");
-            sheet.notice(
-                "user-ca",
-                what,
-                "put the file back, or take TrustedUserCAKeys out",
-            );
-        }
-        Ok(types) => {
-            let list = settings.one("casignaturealgorithms");
-            for key_type in types.iter().filter(|t| !keys::is_taken(t, list)) {
-                let what =
-                    format!("CASignatureAlgorithms takes no {key_type}, which a CA in {path} has");
-                sheet.notice(
-                    "user-ca",
-                    what,
-                    set(facts, &format!("CASignatureAlgorithms +{key_type}")),
-                );
-            }
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod allowed;
 mod asking;
+mod certificates;
 mod facts;
 mod file;
 mod gather;
@@ -15,8 +16,8 @@ mod patterns;
 
 pub use super::sshd::Settings;
 pub use facts::{
-    Account, CaFile, Facts, FileFacts, FileState, KeyFacts, Listener, Revoked, Shell, SshdFacts,
-    Stat,
+    Account, CaFile, Facts, FileFacts, FileState, KeyFacts, Listener, Principals, Revoked, Shell,
+    SshdFacts, Stat,
 };
 pub use judge::judge;
 

@@ -85,6 +85,7 @@ fn well() -> Facts {
         unreadable: Vec::new(),
         revoked: None,
         user_ca: None,
+        principals: None,
         agent: Some(AgentWord {
             managed: vec![print().to_string()],
             proof: None,
@@ -253,4 +254,82 @@ fn options_are_read_as_sshd_reads_them() {
     assert_eq!(of("expiry-time").as_deref(), Some("20260101"));
     assert_eq!(of("no-pty").as_deref(), Some(""));
     assert_eq!(of("pty"), None);
+}
+
+#[test]
+fn what_keeps_a_certificate_from_logging_in_is_named() {
+    let trusted = |facts: &mut Facts| {
+        facts.user_ca = Some(CaFile {
+            path: "/etc/ssh/sshkeyd/user-ca.pub".into(),
+            types: Ok(vec!["ssh-ed25519".into()]),
+        });
+        let names = Principals::Named(vec!["account:1".into()]);
+        facts.principals = Some(("/etc/ssh/sshkeyd/principals/ann".into(), names));
+        let said = SAID.replace(
+            "ssh-ed25519,rsa",
+            "ssh-ed25519,ssh-ed25519-cert-v01@openssh.com,rsa",
+        );
+        facts.sshd.settings = Ok(Settings::parse(&said));
+    };
+    let said = |change: &dyn Fn(&mut Facts)| {
+        let mut facts = well();
+        trusted(&mut facts);
+        change(&mut facts);
+        let findings = judge(&facts).into_iter();
+        let about = ["user-ca", "principals", "certificate-type"];
+        let of_it: Vec<DoctorFinding> = findings.filter(|f| about.contains(&&*f.check)).collect();
+        assert_eq!(of_it.len(), 1, "{of_it:?}");
+        of_it.into_iter().next().unwrap()
+    };
+    let fine = said(&|_| {});
+    assert_eq!(fine.level, Level::Ok);
+    assert!(
+        fine.what.contains("for account:1 by a CA in /etc/ssh"),
+        "{fine:?}"
+    );
+    type Change<'a> = (&'a dyn Fn(&mut Facts), &'a str, &'a str);
+    let cases: [Change<'_>; 6] = [
+        (
+            &|facts| facts.user_ca.as_mut().unwrap().types = Err("no such file".into()),
+            "user-ca",
+            "takes no certificate",
+        ),
+        (
+            &|facts| facts.user_ca.as_mut().unwrap().types = Ok(Vec::new()),
+            "user-ca",
+            "has no CA",
+        ),
+        (
+            &|facts| facts.user_ca.as_mut().unwrap().types = Ok(vec!["ssh-rsa".into()]),
+            "user-ca",
+            "CASignatureAlgorithms takes no ssh-rsa",
+        ),
+        (
+            &|facts| facts.sshd.settings = Ok(Settings::parse(SAID)),
+            "certificate-type",
+            "PubkeyAcceptedAlgorithms takes no ssh-ed25519-cert-v01@openssh.com",
+        ),
+        (
+            &|facts| facts.principals.as_mut().unwrap().1 = Principals::Missing,
+            "principals",
+            "no certificate logs in as ann",
+        ),
+        (
+            &|facts| {
+                facts.principals.as_mut().unwrap().1 = Principals::Refused("is a fifo".into());
+            },
+            "principals",
+            "is a fifo",
+        ),
+    ];
+    for (change, check, what) in cases {
+        let finding = said(change);
+        assert_eq!((&*finding.check, finding.level), (check, Level::Notice));
+        assert!(finding.what.contains(what), "{finding:?}");
+        assert!(finding.fix.is_some());
+    }
+    // No CA, and certificates are nobody's business.
+    let mut none = well();
+    none.principals = Some(("/x".into(), Principals::Missing));
+    assert!(judge(&none).iter().all(|f| f.check != "principals"));
 }

@@ -12,13 +12,14 @@ use crate::sinks::proof::{
 };
 use crate::sinks::sshd;
 use crate::sinks::sshd::Settings;
+use crate::sinks::sshd_trust::revoked_in;
 use crate::sys::atomic_file::Current;
 use crate::sys::clock;
 use crate::sys::dir::{Dir, Owner};
 use crate::sys::users::LocalUser;
 use crate::trust::Signer;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -156,7 +157,7 @@ impl Before {
         };
         let until = Instant::now() + within;
         loop {
-            match self.look(paths, address).await {
+            match self.look(daemon, paths, address).await {
                 Err(_) if Instant::now() < until => sleep(AGAIN).await,
                 seen => {
                     if seen.is_ok() && !control.is_open() {
@@ -168,7 +169,12 @@ impl Before {
         }
     }
 
-    async fn look(&self, paths: &SshdPaths, address: SocketAddr) -> Result<(), String> {
+    async fn look(
+        &self,
+        daemon: &Daemon,
+        paths: &SshdPaths,
+        address: SocketAddr,
+    ) -> Result<(), String> {
         if greet(address).await.is_none() {
             return Err(format!("nothing answers at {address} after the reload"));
         }
@@ -177,7 +183,10 @@ impl Before {
             for key in keys {
                 let key_id: Fingerprint = key.fingerprint();
                 let is_taken = outcome.accepted.contains(&key_id);
-                if !is_taken && self.witnesses.still_have(user, key).await {
+                if !is_taken
+                    && self.witnesses.still_have(user, key).await
+                    && !is_revoked(daemon, user, key).await
+                {
                     return Err(format!(
                         "key {key_id} of user {user} was accepted before the reload and is not after it"
                     ));
@@ -194,6 +203,20 @@ impl Before {
         }
         Ok(())
     }
+}
+
+/// Whether sshd refuses the key because the list that it goes by now says so: what was asked for. A
+/// list that cannot be read says nothing, and refuses everybody.
+async fn is_revoked(daemon: &Daemon, user: &str, key: &PublicKey) -> bool {
+    let values = daemon.values(&daemon.config, user).await;
+    let named = values.ok().and_then(|values| {
+        let named = values.named("revokedkeys");
+        named.map(PathBuf::from)
+    });
+    let Some(path) = named else { return false };
+    let blob = key.blob().to_vec();
+    let revoked = off_loop(move || Some(revoked_in(&path).ok()?.revokes_key(&blob)));
+    revoked.await.unwrap_or_default()
 }
 
 /// Asks about keys; without any, about one that nobody has, to see a handshake.

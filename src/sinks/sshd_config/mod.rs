@@ -10,11 +10,13 @@ mod drop_in;
 mod in_force;
 mod judge;
 mod look;
+mod looked;
 mod places;
 mod reload;
 mod state;
 mod steps;
 
+pub use looked::{Look, drop_in_names, look};
 pub use state::is_remembered;
 pub use steps::{Kept, Sight, keep, let_go};
 
@@ -36,6 +38,8 @@ pub struct Directive {
     pub keyword: &'static str,
     /// What it ought to have in force.
     pub wanted: Wanted,
+    /// Values of others that it may go before: what they do ours does too.
+    pub over: Vec<String>,
 }
 
 /// What a keyword ought to have in force.
@@ -67,27 +71,40 @@ impl Directive {
     /// A keyword with one value: `AuthorizedKeysCommand`, `TrustedUserCAKeys`, `RevokedKeys` …
     #[must_use]
     pub fn is(keyword: &'static str, value: impl Into<String>) -> Self {
-        let wanted = Wanted::Is(value.into());
-        Self { keyword, wanted }
+        Self::new(keyword, Wanted::Is(value.into()))
+    }
+
+    fn new(keyword: &'static str, wanted: Wanted) -> Self {
+        Self {
+            keyword,
+            wanted,
+            over: Vec::new(),
+        }
+    }
+
+    /// The same, which may go before these values of others.
+    #[must_use]
+    pub fn over(self, values: Vec<String>) -> Self {
+        Self {
+            over: values,
+            ..self
+        }
     }
 
     /// `AuthorizedKeysFile` with these paths, sshd's tokens in them, after sshd's default.
     #[must_use]
     pub fn authorized_keys_file(words: Vec<String>) -> Self {
-        Self {
-            keyword: "AuthorizedKeysFile",
-            wanted: Wanted::Names {
-                default: ".ssh/authorized_keys .ssh/authorized_keys2",
-                words,
-            },
-        }
+        let wanted = Wanted::Names {
+            default: ".ssh/authorized_keys .ssh/authorized_keys2",
+            words,
+        };
+        Self::new("AuthorizedKeysFile", wanted)
     }
 
     /// A keyword that may stand any number of times: `HostCertificate`.
     #[must_use]
     pub fn lines(keyword: &'static str, values: Vec<String>) -> Self {
-        let wanted = Wanted::Lines(values);
-        Self { keyword, wanted }
+        Self::new(keyword, Wanted::Lines(values))
     }
 
     /// Its lines in sshd_config(5), each with a newline.

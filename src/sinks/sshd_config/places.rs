@@ -27,6 +27,8 @@ pub(super) struct Place {
     pub(super) value: String,
     /// Below a Match.
     pub(super) is_matched: bool,
+    /// It is read before the drop-in would be: its value counts, not ours.
+    pub(super) is_above: bool,
 }
 
 /// Whether the drop-in is read, as far as the text shows.
@@ -52,6 +54,7 @@ impl Survey {
         let mut reading = Reading {
             drop_in,
             files: 0,
+            is_above: true,
             survey: Self {
                 places: Vec::new(),
                 reach: Reach::Never,
@@ -74,6 +77,7 @@ impl Survey {
 struct Reading<'a> {
     drop_in: &'a Path,
     files: usize,
+    is_above: bool,
     survey: Survey,
 }
 
@@ -100,6 +104,7 @@ impl Reading<'_> {
                     keyword,
                     value,
                     is_matched: below.is_some(),
+                    is_above: self.is_above,
                 }),
             }
         }
@@ -117,9 +122,13 @@ impl Reading<'_> {
                     None => Reach::Read(at.to_owned()),
                 };
             }
+            let passes = is_covered && below.is_none();
             for file in files {
+                // sshd reads what a pattern stands for by name.
+                self.is_above &= !(passes && *file >= *self.drop_in);
                 self.file(&file, below, depth + 1);
             }
+            self.is_above &= !passes;
         }
     }
 
@@ -338,6 +347,12 @@ mod tests {
         let revoked = survey.of_keyword("revokedkeys").next().unwrap();
         assert!(!revoked.is_matched, "the Match ends with its file");
         assert_eq!(revoked.at, format!("{}:2", at("d/20.conf").display()));
+        let above = |keyword: &str| survey.of_keyword(keyword).map(|p| p.is_above).next();
+        assert_eq!(
+            (above("revokedkeys"), above("port")),
+            (Some(true), Some(true))
+        );
+        assert_eq!(above("authorizedkeysfile"), Some(false));
         assert_eq!(
             survey.reach,
             Reach::Read(format!("{}:3", at("main").display()))

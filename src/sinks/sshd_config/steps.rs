@@ -12,6 +12,7 @@ use super::daemon::Daemon;
 use super::drop_in::Standing;
 use super::judge::{Scene, Verdict, judge, missing, why_unread};
 use super::look::{BACK_WITHIN, Before, Witnesses};
+use super::looked::Look;
 use super::places::Survey;
 use super::reload::{Reloaded, reload, revive};
 use super::state::State;
@@ -45,6 +46,28 @@ pub struct Sight {
     pub only_add: bool,
 }
 
+impl Sight {
+    /// What each user has in force by a configuration.
+    pub(super) async fn values(
+        &self,
+        daemon: &Daemon,
+        config: &Path,
+    ) -> Result<Vec<(String, Settings)>, String> {
+        let mut names: Vec<_> = self.users.iter().map(|user| user.name.clone()).collect();
+        names.sort_unstable();
+        names.dedup();
+        if names.is_empty() {
+            names.push(ANYBODY.to_owned());
+        }
+        let mut all = Vec::with_capacity(names.len());
+        for name in names {
+            let values = daemon.values(config, &name).await?;
+            all.push((name, values));
+        }
+        Ok(all)
+    }
+}
+
 /// What came of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Kept {
@@ -54,6 +77,8 @@ pub struct Kept {
     pub reloaded: bool,
     /// Nothing of ours is left in sshd's configuration.
     pub is_gone: bool,
+    /// What was in force at the end; `None` where nobody looked, or sshd does not say.
+    pub look: Option<Look>,
 }
 
 /// Brings the wishes into force, as far as nobody else's setting stands against one. Nothing is
@@ -270,29 +295,12 @@ impl Run<'_> {
         }
     }
 
-    /// What each user has in force by a configuration.
     async fn values(
         &self,
         daemon: &Daemon,
         config: &Path,
     ) -> Result<Vec<(String, Settings)>, String> {
-        let mut names: Vec<_> = self
-            .sight
-            .users
-            .iter()
-            .map(|user| user.name.clone())
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        if names.is_empty() {
-            names.push(ANYBODY.to_owned());
-        }
-        let mut all = Vec::with_capacity(names.len());
-        for name in names {
-            let values = daemon.values(config, &name).await?;
-            all.push((name, values));
-        }
-        Ok(all)
+        self.sight.values(daemon, config).await
     }
 
     /// Where the agent may not write: the lines, as long as they are not seen to be in force.

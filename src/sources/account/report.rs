@@ -3,11 +3,13 @@
 use super::super::enrolment::Trouble;
 use super::super::fault::code_of;
 use super::super::state::SourceState;
+use super::super::trust::Trust;
 use super::{AccountTask, CLOCKS_APART, FIRST_WAIT, MOST_WAIT, STALE, Step};
 use crate::client::ClientError;
 use crate::sync::{Backoff, Code, Finding};
 use crate::sys::clock;
 use jiff::Timestamp;
+use std::sync::Arc;
 use std::time::Duration;
 
 impl AccountTask {
@@ -45,6 +47,10 @@ impl AccountTask {
                 findings.push(Finding::new(Code::ListStale, &self.name, text));
             }
         }
+        let part = signed.and_then(|signed| signed.trust.as_ref());
+        if let Some(part) = part.filter(|_| self.certificates) {
+            findings.extend(part.findings(&self.name, self.krl.as_ref(), self.krl_why()));
+        }
         let apart = self.clock_ahead.map(|ahead| ahead.abs());
         if let Some(apart) = apart.filter(|apart| *apart > CLOCKS_APART) {
             let text = format!("the service's clock and ours differ by {apart:#}");
@@ -61,7 +67,13 @@ impl AccountTask {
     /// What the files hold stays, whatever it is.
     pub(super) fn removed_without_a_list(&mut self) -> Step {
         let removed = self.removed();
+        // Certificates of the account stop; what was revoked, and is not known any more, stays so.
+        let trust = Trust {
+            named_krl: Some(0),
+            ..Trust::default()
+        };
         self.publisher.publish(|state| {
+            state.trust = Some(Arc::new(trust));
             state.live = true;
             state.last_error = None;
             state.findings = vec![removed];

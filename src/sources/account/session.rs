@@ -77,6 +77,7 @@ impl AccountTask {
             signed.removed = false;
             if Some(signed.account) != account {
                 self.held = None;
+                self.krl = None;
             }
         }
     }

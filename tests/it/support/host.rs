@@ -24,6 +24,7 @@ pub(crate) struct Host {
     targets: String,
     rest: String,
     sessions: String,
+    certificates: String,
     instead: Option<String>,
     env: Vec<(String, String)>,
     program: PathBuf,
@@ -46,6 +47,8 @@ impl Host {
             targets: String::new(),
             rest,
             sessions: "report = false\nend-on-revoke = \"never\"\n".to_owned(),
+            // No test writes into the machine's own /etc/ssh.
+            certificates: "user-ca = false\nhost-certificates = false\n".to_owned(),
             instead: None,
             env: Vec::new(),
             program: agent_program(),
@@ -61,6 +64,12 @@ impl Host {
     /// What is done about live sessions: lines of `[sessions]`.
     pub(crate) fn with_sessions(mut self, lines: &str) -> Self {
         self.sessions = format!("{lines}\n");
+        self
+    }
+
+    /// What is kept of certificates: lines of `[certificates]`.
+    pub(crate) fn with_certificates(mut self, lines: &str) -> Self {
+        self.certificates = format!("{lines}\n");
         self
     }
 
@@ -106,6 +115,21 @@ impl Host {
             .chain([&*own])
             .collect();
         host
+    }
+
+    /// The same as it was, with this drop-in.
+    pub(crate) fn with_drop_in_at(mut self, drop_in: &Path) -> Self {
+        let lines = self
+            .rest
+            .lines()
+            .filter(|line| !line.starts_with("drop-in"));
+        let lines: Vec<_> = lines.collect();
+        self.rest = format!(
+            "{}\ndrop-in = \"{}\"\n",
+            lines.join("\n"),
+            drop_in.display()
+        );
+        self
     }
 
     /// Asks another SSH server for proof, with nothing of OpenSSH installed.
@@ -224,10 +248,12 @@ impl Host {
     /// The configuration as it is written.
     pub(crate) fn toml(&self) -> String {
         let dir = self.dir.path().display();
+        let own = format!("[certificates]\n{}", self.certificates);
+        let rest = self.rest.replace("[certificates]\n", &own);
         format!(
             "[agent]\nstate-dir = \"{dir}/state\"\ncontrol-socket = \"{dir}/run/agent.sock\"\n\
              {}{}{}[sessions]\n{}[heartbeat]\ninterval = \"1s\"\n",
-            self.sources, self.targets, self.rest, self.sessions
+            self.sources, self.targets, rest, self.sessions
         )
     }
 
