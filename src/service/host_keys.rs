@@ -5,11 +5,8 @@
 
 use super::Service;
 use super::api::{ApiError, Asked};
-use super::auth::AgentSession;
 use super::host_names;
-use super::store::{
-    Actor, By, CaRow, CertificateRow, GivenRow, HostKeyRow, HostKeysSeen, Issued,
-};
+use super::store::{Actor, By, CaRow, CertificateRow, GivenRow, HostKeyRow, HostKeysSeen, Issued};
 use crate::keys::PublicKey;
 use crate::sync::Life;
 use crate::trust::{Limits, NewCertificate, Role, Signer};
@@ -88,7 +85,9 @@ impl Service {
         };
         let names = host_names::names(instance, &seen.label, seen.label_is_unique);
         let mut answer = HostCertificatesAnswer::default();
-        let HostKeysSeen { keys, mut lately, .. } = seen;
+        let HostKeysSeen {
+            keys, mut lately, ..
+        } = seen;
         let mut ca = None;
         for row in keys {
             match row.state {
@@ -113,15 +112,18 @@ impl Service {
                 None => {
                     lately += 1;
                     let by = (signing, signer);
-                    self.certify_host(&actor, instance, &row, by, &names).await?
+                    self.certify_host(&actor, instance, &row, by, &names)
+                        .await?
                 }
             };
-            answer.certificates.extend(given.map(|given| HostCertificate {
-                key: row.fingerprint,
-                certificate: given.certificate,
-                serial: given.serial,
-                valid_before: given.valid_before,
-            }));
+            answer
+                .certificates
+                .extend(given.map(|given| HostCertificate {
+                    key: row.fingerprint,
+                    certificate: given.certificate,
+                    serial: given.serial,
+                    valid_before: given.valid_before,
+                }));
         }
         Ok(answer)
     }
@@ -161,8 +163,7 @@ impl Service {
             Issued::TooMany => return Err(too_often()),
         };
         // The table holds nothing but keys that were read.
-        let (key, _) =
-            PublicKey::parse_text(&row.public_key).map_err(|_| ApiError::internal())?;
+        let (key, _) = PublicKey::parse_text(&row.public_key).map_err(|_| ApiError::internal())?;
         let signed = signer.certify(
             &NewCertificate {
                 role: Role::Host,
@@ -229,7 +230,10 @@ mod tests {
             ),
         ] {
             let got = code(&[line.to_owned()]);
-            assert!(got.is_some_and(|code| code == why || why != "bad-key-type"), "{line} {got:?}");
+            assert!(
+                got.is_some_and(|code| code == why || why != "bad-key-type"),
+                "{line} {got:?}"
+            );
         }
     }
 }

@@ -64,13 +64,43 @@ mod tests {
         let long = format!("{}.a", "x".repeat(64));
         let longer = ["abc"; 64].join(".");
         for label in [
-            "instance-13.sshkeyd", "INSTANCE-13.SSHKEYD", "instance-13", "instance-13.example.com",
-            "a.sshkeyd", "sshkeyd", "web.sshkeyd", "*", "*.sshkeyd", "a*", "a?b", "!a", "a,b",
-            "a b", "a_b", "ä", "-a", "a-", "a..b", ".a", "a.", "10.0.0.1", "1", "web.1", "a:22",
-            "[::1]", "::1", "a/b", "a\nb", "a\0", &long, &longer,
+            "instance-13.sshkeyd",
+            "INSTANCE-13.SSHKEYD",
+            "instance-13",
+            "instance-13.example.com",
+            "a.sshkeyd",
+            "sshkeyd",
+            "web.sshkeyd",
+            "*",
+            "*.sshkeyd",
+            "a*",
+            "a?b",
+            "!a",
+            "a,b",
+            "a b",
+            "a_b",
+            "ä",
+            "-a",
+            "a-",
+            "a..b",
+            ".a",
+            "a.",
+            "10.0.0.1",
+            "1",
+            "web.1",
+            "a:22",
+            "[::1]",
+            "::1",
+            "a/b",
+            "a\nb",
+            "a\0",
+            &long,
+            &longer,
         ] {
             assert_eq!(host_name(label), None, "{label}");
         }
-        assert!(host_name("instance-of-mine").is_some() && host_name("sshkeyd.example.com").is_some());
+        assert!(
+            host_name("instance-of-mine").is_some() && host_name("sshkeyd.example.com").is_some()
+        );
     }
 }

@@ -72,7 +72,10 @@ async fn decide(
         true => Method::POST,
         false => Method::DELETE,
     };
-    if !caller.rights.allows(OWNERS_WORD, method.as_str(), &|_| None) {
+    if !caller
+        .rights
+        .allows(OWNERS_WORD, method.as_str(), &|_| None)
+    {
         let error = ApiError::new(
             StatusCode::FORBIDDEN,
             "scope",

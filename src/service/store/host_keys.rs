@@ -118,10 +118,14 @@ impl Store {
             let rows = keys_of(&tx, account, instance)?;
             let of = |key: &PublicKey| {
                 let fingerprint = key.fingerprint().to_string();
-                rows.iter().find(|row| row.fingerprint == fingerprint).cloned()
+                rows.iter()
+                    .find(|row| row.fingerprint == fingerprint)
+                    .cloned()
             };
             let keys = keys.iter().filter_map(of).collect();
-            let day = now.checked_sub(SignedDuration::from_hours(24)).unwrap_or(now);
+            let day = now
+                .checked_sub(SignedDuration::from_hours(24))
+                .unwrap_or(now);
             let lately = tx
                 .prepare_cached(
                     "SELECT count(*) FROM certificates WHERE instance = ?1 AND valid_after > ?2",
@@ -198,7 +202,8 @@ impl Store {
         account: i64,
         instance: i64,
     ) -> Result<Vec<HostKeyRow>, StoreError> {
-        self.call(move |db| Ok(keys_of(db, account, instance)?)).await
+        self.call(move |db| Ok(keys_of(db, account, instance)?))
+            .await
     }
 
     /// Gives the owner's word on a host key: it gets certificates, or none and those that it had
