@@ -6,7 +6,9 @@
 use super::Service;
 use super::api::{ApiError, Asked};
 use super::host_names;
-use super::store::{Actor, By, CaRow, CertificateRow, GivenRow, HostKeyRow, HostKeysSeen, Issued};
+use super::store::{
+    Actor, AgentSession, By, CaRow, CertificateRow, GivenRow, HostKeyRow, HostKeysSeen, Issued,
+};
 use crate::keys::PublicKey;
 use crate::sync::Life;
 use crate::trust::{Limits, NewCertificate, Role, Signer};

@@ -5,6 +5,7 @@ mod api_keys;
 mod compat;
 mod cut_off;
 mod events;
+mod host_keys;
 mod install;
 mod instances;
 mod keys;
