@@ -45,6 +45,8 @@ pub(super) struct View {
 #[derive(Debug, Default)]
 pub(super) struct HostCertificates {
     running: Option<Running>,
+    /// Files that could not go.
+    pub(super) left: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -190,22 +192,23 @@ impl Holder {
         self.host.close().await;
     }
 
-    /// Takes the files away, once nothing names them; says what is left.
-    pub(super) async fn remove_host_certificates(&mut self) -> bool {
-        let files = HostFiles::new(&self.config().certificates.directory);
+    /// Takes the files away that sshd's configuration names no more.
+    pub(super) async fn remove_host_certificates(&mut self) {
         if users::current_uid() != 0 {
-            return true;
+            return;
         }
-        let removed = spawn_blocking(move || files.remove_all()).await;
-        match removed
-            .map_err(|fault| fault.to_string())
-            .map(|done| done.map_err(|f| f.to_string()))
-        {
-            Ok(Ok(())) => true,
-            Ok(Err(fault)) | Err(fault) => {
+        let files = HostFiles::new(&self.config().certificates.directory);
+        let directory = files.directory().display().to_string();
+        let look = self.keeper.seen();
+        let named = look.map(|look| look.named.clone()).unwrap_or_default();
+        let removed = spawn_blocking(move || files.remove_all(&named)).await;
+        let removed = removed.map_err(|fault| fault.to_string());
+        self.host.left = match removed.and_then(|done| done.map_err(|fault| fault.to_string())) {
+            Ok(left) => left,
+            Err(fault) => {
                 tracing::error!(fault, "host certificates are left");
-                false
+                vec![directory]
             }
-        }
+        };
     }
 }

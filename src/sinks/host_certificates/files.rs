@@ -5,7 +5,7 @@ use super::{NAMES, name_of};
 use crate::sys::atomic_file::ReadError;
 use crate::sys::published::{PublishError, Published};
 use crate::trust::Certificate;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -127,13 +127,20 @@ impl HostFiles {
         }
     }
 
-    /// Takes all of them away, and the directories where nothing else is left in them.
+    /// Takes all of them away but those that are `named`, and the directories where nothing is left
+    /// in them. Gives those that stay.
     ///
     /// # Errors
     /// [`FilesError`].
-    pub fn remove_all(&self) -> Result<(), FilesError> {
+    pub fn remove_all(&self, named: &BTreeSet<String>) -> Result<Vec<String>, FilesError> {
+        let mut left = Vec::new();
         for name in NAMES {
-            self.remove(name)?;
+            let path = self.path(name).display().to_string();
+            if named.contains(&path) && self.standing().contains_key(name) {
+                left.push(path);
+            } else {
+                self.remove(name)?;
+            }
         }
         for directory in [Some(self.directory.as_path()), self.directory.parent()] {
             let Some(directory) = directory else { continue };
@@ -143,7 +150,7 @@ impl HostFiles {
                 Err(fault) => return Err(fault.into()),
             }
         }
-        Ok(())
+        Ok(left)
     }
 }
 
