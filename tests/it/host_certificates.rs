@@ -142,13 +142,13 @@ impl Machine {
             &format!("{}\n", new.public),
             0o644,
         );
-        hang_up(self);
+        hang_up(&self.managed);
         new.public
     }
 }
 
-fn hang_up(machine: &Machine) {
-    let pid = machine.managed.sshd.pid().to_string();
+fn hang_up(managed: &Managed) {
+    let pid = managed.sshd.pid().to_string();
     let sent = Command::new("kill").args(["-HUP", &pid]).status().unwrap();
     assert!(sent.success());
 }
@@ -273,7 +273,12 @@ fn another_label_is_another_name_with_one_reload_and_a_restart_changes_nothing()
         principals(&judged(&machine.file())),
         [machine.alias(), "db.example.com".into()]
     );
-    assert_eq!(reloads(&machine), before + 1);
+    // Some versions of sshd read the file for each connection, and need none.
+    assert!(
+        reloads(&machine) <= before + 1,
+        "{}",
+        machine.managed.sshd.log()
+    );
     assert!(machine.lets_in_by_ca(&machine.alias()));
     let ca = &machine.cas()[0];
     assert!(
@@ -355,17 +360,19 @@ fn a_changed_host_key_waits_for_the_owners_word() {
 fn a_copy_with_the_same_host_key_gets_no_certificate_by_itself() {
     let machine = Machine::new().up();
     machine.wait_shown("a certificate", |_| true);
-    let Machine {
-        service, managed, ..
-    } = &machine;
+    let copy = Managed::new("");
+    for name in ["host_key", "host_key.pub"] {
+        let text = read(&machine.managed.sshd.dir().join(name));
+        put(&copy.sshd.dir().join(name), &text, 0o600);
+    }
+    hang_up(&copy);
+    let service = &machine.service;
+    let directory = copy.dir().join("certificates");
     let (other, id) = Host::new()
-        .with_drop_in(&managed.sshd, &managed.dir().join("none/x.conf"), "")
-        .with_certificates(&format!(
-            "{ON}\ndirectory = \"{}\"",
-            managed.dir().join("b").display()
-        ))
+        .with_drop_in(&copy.sshd, &copy.drop_in(), "")
+        .with_certificates(&format!("{ON}\ndirectory = \"{}\"", directory.display()))
         .of_new_instance(service, "copy");
-    let mut other = other.with_target(&managed.user, "account", "");
+    let mut other = other.with_target(&copy.user, "account", "");
     other.up();
     other.wait_condition("host-key-waiting");
     let shown: Value = service
@@ -373,7 +380,7 @@ fn a_copy_with_the_same_host_key_gets_no_certificate_by_itself() {
         .done()
         .json();
     assert_eq!(shown["host_keys"][0]["also_on"], machine.id);
-    assert!(!managed.dir().join("b/host").exists());
+    assert!(!directory.join("host").exists());
 }
 
 #[test]
@@ -392,7 +399,7 @@ fn an_administrators_own_certificate_is_left_and_named() {
         &machine.managed.sshd.config,
         &format!("{config}HostCertificate {}\n", own.display()),
     );
-    hang_up(&machine);
+    hang_up(&machine.managed);
     let machine = machine.up();
     let taken = machine.host.wait_condition("sshd-setting-taken");
     assert_eq!(taken.about, "HostCertificate");
@@ -404,7 +411,7 @@ fn an_administrators_own_certificate_is_left_and_named() {
 
     // He takes it out: ours takes its place.
     replace(&machine.managed.sshd.config, &config);
-    hang_up(&machine);
+    hang_up(&machine.managed);
     machine.host.sync();
     machine.wait_shown("ours", |_| true);
     machine.host.wait_cleared("sshd-setting-taken");

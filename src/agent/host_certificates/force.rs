@@ -20,7 +20,7 @@ const LINES_WITHIN: Duration = Duration::from_secs(90);
 const KEPT: usize = 2;
 /// How long sshd may take until it shows what it has read.
 const SHOWN_WITHIN: Duration = Duration::from_secs(5);
-const AGAIN: Duration = Duration::from_millis(200);
+const AGAIN: Duration = Duration::from_millis(500);
 /// The directory of users.
 const USERS_WITHIN: Duration = Duration::from_secs(5);
 
@@ -156,10 +156,11 @@ impl Task {
         }
     }
 
-    /// What is to be shown and was not seen.
+    /// What is to be shown, and is seen not to be.
     fn unseen(&self) -> BTreeMap<&'static str, Certificate> {
         let mut unseen = self.used();
-        unseen.retain(|name, _| !self.shown.contains(name));
+        let is_unseen = |name: &str| !self.shown.contains(name) && !self.unknown.contains(name);
+        unseen.retain(|name, _| is_unseen(name));
         unseen
     }
 
@@ -168,6 +169,7 @@ impl Task {
         for (name, certificate) in self.used() {
             match shown_certificate(address, certificate.key()).await {
                 Shown::Certificate(shown) if is_same(&shown, &certificate) => {
+                    self.unknown.remove(name);
                     if self.shown.insert(name) {
                         let serial = certificate.serial();
                         tracing::info!(serial, name, "sshd shows the host certificate");
@@ -176,8 +178,12 @@ impl Task {
                         let _ = spawn_blocking(move || files.settle(name)).await;
                     }
                 }
-                Shown::Certificate(_) | Shown::None | Shown::Unknown => {
+                Shown::Certificate(_) | Shown::None => {
                     self.shown.remove(name);
+                    self.unknown.remove(name);
+                }
+                Shown::Unknown => {
+                    self.unknown.insert(name);
                 }
             }
         }

@@ -54,6 +54,8 @@ pub(super) struct Task {
     pub(super) left_out: BTreeSet<&'static str>,
     /// sshd was seen to show it.
     pub(super) shown: BTreeSet<&'static str>,
+    /// sshd did not answer when it was looked at: nothing follows from that.
+    pub(super) unknown: BTreeSet<&'static str>,
     /// By what they are about: what came of it.
     pub(super) refused: BTreeMap<&'static str, Finding>,
     pub(super) waiting: Vec<String>,
@@ -62,6 +64,8 @@ pub(super) struct Task {
     /// The instance and the keys that were asked about, and when they are again.
     pub(super) asked: Option<(i64, Vec<PublicKey>)>,
     next: Timestamp,
+    /// There is a session, and a key to ask about.
+    can_ask: bool,
 }
 
 impl Task {
@@ -89,6 +93,8 @@ impl Task {
             standing: BTreeMap::new(),
             left_out: BTreeSet::new(),
             shown: BTreeSet::new(),
+            unknown: BTreeSet::new(),
+            can_ask: false,
             refused: BTreeMap::new(),
             waiting: Vec::new(),
             failures: 0,
@@ -153,6 +159,7 @@ impl Task {
 
     /// Asks, where that is due; true where a file was written.
     async fn ask(&mut self, served: &Served) -> bool {
+        self.can_ask = false;
         let session = self.session.as_ref();
         let Some(session) = session.and_then(|session| session.borrow().clone()) else {
             return false;
@@ -161,7 +168,8 @@ impl Task {
         let asked = (session.instance, keys.clone());
         let now = clock::now();
         let is_new = self.asked.as_ref() != Some(&asked);
-        if keys.is_empty() || (now < self.next && !(is_new && self.failures == 0)) {
+        self.can_ask = !keys.is_empty();
+        if !self.can_ask || (now < self.next && !(is_new && self.failures == 0)) {
             return false;
         }
         let body = HostCertificatesRequest {
@@ -178,8 +186,12 @@ impl Task {
         self.asked = Some(asked);
         self.failures = 0;
         self.last_fault = None;
-        self.waiting = answer.waiting;
-        self.waiting.truncate(MAX_ANSWER);
+        let is_asked = |print: &String| {
+            keys.iter()
+                .any(|key| key.fingerprint().to_string() == *print)
+        };
+        let waiting = answer.waiting.into_iter().take(MAX_ANSWER);
+        self.waiting = waiting.filter(is_asked).collect();
         self.refused.clear();
         self.left_out.clear();
         let mut is_written = false;
@@ -300,7 +312,8 @@ impl Task {
     async fn wait(&mut self, watch: &mut Option<(Vec<PathBuf>, Watch)>) {
         let now = clock::now();
         let due = Duration::try_from(self.next.duration_since(now)).unwrap_or_default();
-        let is_seen = self.used().keys().all(|name| self.shown.contains(name));
+        let is_seen =
+            self.used().keys().all(|name| self.shown.contains(name)) && self.unknown.is_empty();
         let most = if is_seen { LOOK_UP } else { UNSEEN };
         let told_session = async {
             if let Some(session) = &mut self.session
@@ -316,8 +329,10 @@ impl Task {
                 None => std::future::pending().await,
             }
         };
-        // Without a session there is nobody to ask, however long that has been due.
-        let due = due.max(Duration::from_secs(1)).min(most);
+        let due = match self.can_ask {
+            true => due.max(Duration::from_secs(1)).min(most),
+            false => most,
+        };
         tokio::select! {
             () = sleep(due) => {}
             () = changed => {}

@@ -98,3 +98,84 @@ fn agrees(certificate: &Certificate, said: &str) -> Result<(), CheckError> {
 fn certificate_type(certificate: &Certificate) -> String {
     format!("{}-cert-v01@openssh.com", certificate.key().key_type())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trust::{Limits, NewCertificate, Signer};
+    use jiff::SignedDuration;
+
+    fn at() -> Timestamp {
+        "2026-11-22T19:00:00Z".parse().unwrap()
+    }
+
+    fn signer(seed: u8) -> Signer {
+        Signer::from_seed(&[seed; 32])
+    }
+
+    fn made(role: Role, name: &str) -> String {
+        let new = NewCertificate {
+            role,
+            key: &signer(9).public(),
+            serial: 7,
+            key_id: "1/instance/12",
+            principals: &[name.to_owned()],
+            valid_after: at(),
+            valid_before: at() + SignedDuration::from_hours(24),
+            limits: &Limits::none(),
+        };
+        signer(1).certify(&new, &[3; 32]).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_was_asked_for_is_taken_and_nothing_else() {
+        const NAME: &str = "instance-12.sshkeyd";
+        let dir = tempfile::tempdir().unwrap();
+        let key = signer(9).public();
+        let ask =
+            async |text: &str, key: &PublicKey, now| check(text, key, NAME, now, dir.path()).await;
+        let good = made(Role::Host, NAME);
+        let (certificate, line) = ask(&format!("{good} a comment"), &key, at()).await.unwrap();
+        assert_eq!((certificate.serial(), line), (7, format!("{good}\n")));
+        let fault = async |text: &str, key: &PublicKey, now| {
+            ask(text, key, now).await.unwrap_err().to_string()
+        };
+        let other = signer(8).public();
+        assert!(fault(&good, &other, at()).await.contains("another key"));
+        let user = made(Role::User, NAME);
+        assert!(fault(&user, &key, at()).await.contains("other end"));
+        let another = made(Role::Host, "instance-13.sshkeyd");
+        assert!(fault(&another, &key, at()).await.contains("does not name"));
+        let early = at() - SignedDuration::from_secs(1);
+        assert!(fault(&good, &key, early).await.contains("not good before"));
+        let late = at() + SignedDuration::from_hours(24);
+        assert!(fault(&good, &key, late).await.contains("was good until"));
+        for text in ["", "x", &key.to_string(), &good.replace("AAAA", "AAAB")] {
+            assert!(ask(text, &key, at()).await.is_err(), "{text}");
+        }
+        let left = std::fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(left, 0);
+    }
+
+    #[test]
+    fn ssh_keygen_must_have_read_the_same() {
+        let certificate = Certificate::parse(&made(Role::Host, "a")).unwrap();
+        let said = format!(
+            "x:\n Type: ssh-ed25519-cert-v01@openssh.com host certificate\n Public key: {}\n \
+             Signing CA: ED25519 {} (using ssh-ed25519)\n Serial: 7\n",
+            certificate.key().fingerprint(),
+            certificate.ca().fingerprint()
+        );
+        assert!(agrees(&certificate, &said).is_ok());
+        for (from, to) in [
+            ("host", "user"),
+            ("Serial: 7", "Serial: 8"),
+            ("CA: ED25519 SHA256:", ""),
+        ] {
+            assert!(
+                agrees(&certificate, &said.replacen(from, to, 1)).is_err(),
+                "{from}"
+            );
+        }
+    }
+}

@@ -176,3 +176,75 @@ fn text(published: &Published, file: &std::ffi::OsStr) -> Result<Option<String>,
     file.take(MAX_FILE).read_to_string(&mut text)?;
     Ok(Some(text))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trust::{Limits, NewCertificate, Role, Signer};
+    use jiff::Timestamp;
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+
+    const NAME: &str = "ssh_host_ed25519_key";
+
+    fn line(serial: u64) -> String {
+        let signer = Signer::from_seed(&[1; 32]);
+        let new = NewCertificate {
+            role: Role::Host,
+            key: &signer.public(),
+            serial,
+            key_id: "",
+            principals: &["a".to_owned()],
+            valid_after: Timestamp::UNIX_EPOCH,
+            valid_before: Timestamp::MAX,
+            limits: &Limits::none(),
+        };
+        format!("{}\n", signer.certify(&new, &[3; 32]).unwrap())
+    }
+
+    #[test]
+    #[ignore = "needs root; tests/run includes it"]
+    fn the_one_before_comes_back_until_the_new_one_is_settled() {
+        let top = tempfile::tempdir_in("/var/lib").unwrap();
+        let files = HostFiles::new(&top.path().join("certificates"));
+        let serial = || files.standing().get(NAME).map(Certificate::serial);
+        assert_eq!(serial(), None);
+        files.remove(NAME).unwrap();
+        files.put(NAME, &line(1)).unwrap();
+        assert!(!files.put_back(NAME).unwrap());
+        files.put(NAME, &line(2)).unwrap();
+        assert_eq!(serial(), Some(2));
+        assert!(files.put_back(NAME).unwrap());
+        assert_eq!(serial(), Some(1));
+        files.put(NAME, &line(3)).unwrap();
+        files.settle(NAME).unwrap();
+        assert!(!files.put_back(NAME).unwrap());
+        assert_eq!(serial(), Some(3));
+        let about = std::fs::metadata(files.path(NAME)).unwrap();
+        assert_eq!((about.uid(), about.mode() & 0o7777), (0, 0o644));
+
+        let named = BTreeSet::from([files.path(NAME).display().to_string()]);
+        assert_eq!(files.remove_all(&named).unwrap().len(), 1);
+        assert_eq!(serial(), Some(3));
+        assert_eq!(files.remove_all(&BTreeSet::new()).unwrap().len(), 0);
+        assert!(!files.directory().parent().unwrap().exists());
+        files.remove_all(&BTreeSet::new()).unwrap();
+    }
+
+    #[test]
+    #[ignore = "needs root; tests/run includes it"]
+    fn what_is_somebody_elses_is_neither_read_nor_replaced() {
+        let top = tempfile::tempdir_in("/var/lib").unwrap();
+        let files = HostFiles::new(&top.path().join("certificates"));
+        files.put(NAME, &line(1)).unwrap();
+        let path = files.path(NAME);
+        std::fs::remove_file(&path).unwrap();
+        let theirs = top.path().join("theirs");
+        symlink(&theirs, &path).unwrap();
+        assert!(files.standing().is_empty());
+        assert!(files.put(NAME, &line(2)).is_err());
+        assert!(!theirs.exists() && path.is_symlink());
+        // Under another type's name it is not its certificate.
+        files.put("ssh_host_rsa_key", &line(1)).unwrap();
+        assert!(files.standing().is_empty());
+    }
+}

@@ -1,8 +1,8 @@
 //! Host certificates: the keys that sshd serves, the files that it reads, and what it shows.
 //!
 //! Reads public halves of host keys only, and writes `DIRECTORY/host/…-cert.pub` (root's, 0644)
-//! only after ssh-keygen(1) has read the same bytes. sshd reads these files when it starts and when
-//! it is reloaded (sshd_config(5), HostCertificate); where one is missing it says so and goes on
+//! only after ssh-keygen(1) has read the same bytes. Some versions of sshd read these files for each
+//! connection, others when they start and are reloaded; where one is missing they say so and go on
 //! without it. Refuses to decide when a certificate is due, and to speak with the service.
 
 mod check;
