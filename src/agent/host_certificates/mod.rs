@@ -97,7 +97,7 @@ impl HostCertificates {
         {
             return;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     fn view(&self) -> Arc<View> {

@@ -321,7 +321,7 @@ impl Task {
             {
                 return;
             }
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         let changed = async {
             match watch {

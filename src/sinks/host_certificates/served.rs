@@ -29,8 +29,8 @@ pub struct Served {
     pub taken: Vec<(PublicKey, PathBuf)>,
 }
 
-/// Looks. Where `sshd -T` says nothing, the configured host keys are taken for those served.
-/// Certificates below `ours` are ours.
+/// Looks. Where `sshd -T` says nothing, no key is known to be served; where it names none, those of
+/// the configuration are looked at. Certificates below `ours` are ours.
 pub async fn served(address: Option<SocketAddr>, paths: &SshdPaths, ours: &Path) -> Served {
     let (_, settings) = sshd_config::effective(address, paths, "root").await;
     let settings = settings.ok();
@@ -59,7 +59,10 @@ pub async fn served(address: Option<SocketAddr>, paths: &SshdPaths, ours: &Path)
         .map(PathBuf::from)
         .filter(|file| !file.starts_with(ours))
         .collect();
-    let read = files.clone();
+    let read = match named {
+        Some(_) => files.clone(),
+        None => Vec::new(),
+    };
     let found = spawn_blocking(move || {
         let mut keys: Vec<PublicKey> = Vec::new();
         for key in read.iter().filter_map(|file| public_key(file)) {
