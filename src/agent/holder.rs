@@ -8,6 +8,7 @@ mod words;
 use super::AgentError;
 use super::bulletin::Bulletin;
 use super::cycle::{Hands, turn};
+use super::host_certificates::HostCertificates;
 use super::job::Job;
 use super::ledger::Ledger;
 use super::lookups::Lookups;
@@ -74,6 +75,7 @@ pub(super) struct Holder {
     pub(super) prover: Prover,
     pub(super) keeper: Keeper,
     pub(super) user_certificates: UserCertificates,
+    pub(super) host: HostCertificates,
     pub(super) sessions: Sessions,
     turned: bool,
     look_at: Option<Instant>,
@@ -115,6 +117,7 @@ impl Holder {
             prover: Prover::new(config),
             keeper: Keeper::new(config),
             user_certificates: UserCertificates::new(config),
+            host: HostCertificates::default(),
             sessions: Sessions::off(),
             turned: false,
             look_at: None,
@@ -361,7 +364,8 @@ impl Holder {
         let certificates = self.user_certificates.findings();
         self.bulletin.certificates = self.user_certificates.status();
         let more = more.chain(&self.keeper.findings).chain(&findings);
-        let more: Vec<_> = more.chain(&certificates).cloned().collect();
+        let mut more: Vec<_> = more.chain(&certificates).cloned().collect();
+        self.host.tell(&mut more, &mut self.bulletin.certificates);
         let (states, unmanaged) = (self.states(), self.unmanaged);
         self.bulletin
             .publish(&states, &self.targets, &self.ledger, more, unmanaged);

@@ -12,6 +12,7 @@ mod device;
 mod drift;
 mod heartbeat;
 mod holder;
+mod host_certificates;
 mod index;
 mod job;
 mod ledger;
@@ -180,6 +181,7 @@ pub async fn once(config: &AgentConfig) -> Result<Outcome, AgentError> {
     agent.ask_sources().await;
     agent.holder.turn().await;
     agent.holder.settle().await;
+    agent.holder.host_certificates_once().await;
     agent.holder.prove_all().await;
     Ok(agent.holder.report_once().await)
 }
@@ -291,6 +293,7 @@ impl Agent {
         load: Load<'_>,
         wishes: &mut mpsc::Receiver<Signal>,
     ) -> End {
+        self.holder.start_host_certificates();
         let mut drift = self.watch().await;
         let mut edited = match file {
             Some(file) => watch::watch(vec![file], CONFIG_QUIET, CONFIG_MOST)
@@ -348,6 +351,7 @@ impl Agent {
                 ended = self.holder.turns.ended() => self.holder.late_turn_ended(ended),
                 proved = self.holder.prover.done() => self.holder.proved(proved),
                 () = self.holder.sessions.changed() => self.holder.publish(),
+                () = self.holder.host.changed() => self.holder.host_changed(),
                 () = self.holder.lookups.answered() => self.holder.look_soon(Duration::ZERO),
                 kept = self.holder.keeper.done() => self.holder.kept(kept),
                 done = self.holder.user_certificates.late() => self.holder.certificates_put(done),

@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// Files that begin so: the identity key, what is owned in each file, sessions and orders to end them,
 /// what was seen of sshd's drop-in and where it leads, each with what was set aside.
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "identity",
     "orders.json",
     "sessions.json",
@@ -20,6 +20,7 @@ const FILES: [&str; 8] = [
     "sshd-rehearsal.conf",
     "key-places.json",
     "trust-files.json",
+    "host-certificate.check",
 ];
 /// Directories that are ours: last good lists, session keys, tokens that were tried; lines that
 /// `revoke` took out; the index of `authorized-keys`; records of writes in place; what

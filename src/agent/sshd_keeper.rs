@@ -7,6 +7,7 @@
 
 mod places;
 
+use super::host_certificates;
 use super::target::Target;
 use super::user_certificates;
 use crate::config::{self, AgentConfig, Method};
@@ -40,6 +41,7 @@ const COMMAND: &str = "command";
 pub fn sshd_lines(config: &AgentConfig) -> String {
     let mut all = wishes(&config.targets, &BTreeSet::new(), &config.state_dir).0;
     all.extend(user_certificates::standing_wishes(config));
+    all.extend(host_certificates::standing_wish(config));
     lines(&all)
 }
 
@@ -128,7 +130,7 @@ impl Keeper {
                 only_add: false,
             },
             targets: config.targets.clone(),
-            more: BTreeMap::new(),
+            more: host_certificates::first_wants(config),
             look: None,
             keeping: None,
             is_due: true,
@@ -301,7 +303,7 @@ impl Keeper {
 }
 
 /// The targets' users, as far as they are there.
-fn users_of(targets: &[config::Target]) -> Vec<LocalUser> {
+pub(super) fn users_of(targets: &[config::Target]) -> Vec<LocalUser> {
     let names: BTreeSet<_> = targets.iter().map(|target| &target.user).collect();
     let found = names
         .into_iter()

@@ -4,6 +4,7 @@
 //! Owns how they are named (an id, or a label that one instance alone has) and shown. Refuses to
 //! keep an enrolment token: it is printed once and forgotten.
 
+mod host_keys;
 mod remove;
 mod show;
 
@@ -59,6 +60,10 @@ enum Action {
     Attach(Pair),
     /// Takes a key from an instance, whatever the key's scope, until it is attached again
     Detach(Pair),
+    /// Lets a host key that is new on an instance have certificates: compare the fingerprint first
+    ApproveHostKey(host_keys::Args),
+    /// Refuses a host key certificates, and revokes those that it had
+    RefuseHostKey(host_keys::Args),
     /// Removes an instance: its agent is told, and reaches the service no more
     Remove(remove::Args),
     /// Makes an instance and prints the token by which its agent enrols: one use, one day
@@ -109,7 +114,9 @@ async fn run_in(args: Args, out: &mut Output) -> anyhow::Result<Exit> {
             remote,
         } => {
             let remote = remote.open()?;
-            let instance = found(&remote, &instance).await?;
+            // A listing says nothing of host keys.
+            let id = found(&remote, &instance).await?.id;
+            let instance = remote.ask(remote.instance(id)).await?;
             if json {
                 out.json(&instance)?;
             } else {
@@ -154,6 +161,8 @@ async fn run_in(args: Args, out: &mut Output) -> anyhow::Result<Exit> {
                 out.note(&format!("key {key} is saved, and on no instance now"));
             }
         }
+        Action::ApproveHostKey(args) => return Ok(host_keys::run(args, true, out).await?),
+        Action::RefuseHostKey(args) => return Ok(host_keys::run(args, false, out).await?),
         Action::Remove(args) => return Ok(remove::run(args, out).await?),
     }
     Ok(Exit::Done)
@@ -251,6 +260,7 @@ mod tests {
             clone: None,
             attached: Vec::new(),
             detached: Vec::new(),
+            host_keys: Vec::new(),
             revision: None,
             status: None,
         };

@@ -16,6 +16,8 @@ mod ca;
 mod console;
 mod crowd;
 mod holds;
+mod host_keys;
+mod host_names;
 mod hub;
 mod krls;
 mod limits;

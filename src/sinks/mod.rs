@@ -6,6 +6,7 @@
 
 mod authorized_keys;
 pub mod doctor;
+pub mod host_certificates;
 pub mod keys_command;
 mod keys_index;
 pub mod own_file;

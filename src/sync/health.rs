@@ -191,6 +191,15 @@ codes! {
     /// A list of merge-revoked that cannot be taken over.
     RevokedNotMerged "revoked-not-merged" Error
         "put the file right, or take it out of certificates.merge-revoked; what was read of it before stays revoked";
+    /// The owner's word on a host key is awaited.
+    HostKeyWaiting "host-key-waiting" Notice
+        "compare the fingerprint, then approve it: sshkeyd instances approve-host-key ID FINGERPRINT";
+    /// A host certificate was not renewed in time.
+    HostCertificateEnds "host-certificate-ends" Warning
+        "see the text and the path to the service; without a new one, people who know the host by its CA are warned";
+    /// A host certificate is not put to use.
+    HostCertificateRefused "host-certificate-refused" Error
+        "see the text and sshd's log; what sshd showed before is back, and it is tried again";
     /// sshd does not say what is in force.
     SshdUnknown "sshd-unknown" Warning
         "see the text; until sshd -T answers, sshd's configuration is left alone";

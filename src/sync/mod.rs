@@ -10,6 +10,7 @@ mod index;
 mod plan;
 mod policy;
 mod render;
+mod renewal;
 mod report;
 mod schedule;
 #[cfg(test)]
@@ -25,5 +26,6 @@ pub use plan::{
 };
 pub use policy::{Admission, Agreement, Decision, View, admit, decide};
 pub use render::{Dialect, FileWrite, render};
+pub use renewal::Life;
 pub use report::{MAX_FOREIGN, Settled, TargetReport, Trouble};
 pub use schedule::{Backoff, jittered};

@@ -77,6 +77,69 @@ pub struct Attachment {
     pub nowhere: bool,
 }
 
+/// `POST /v1/instances/{id}/host-keys`: the owner's word on a host key. 204.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
+pub struct ApproveHostKey {
+    /// `SHA256:…` of the key.
+    pub fingerprint: String,
+}
+
+/// What an account's owner has said of a host key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
+pub enum HostKeyState {
+    /// It gets certificates.
+    Approved,
+    /// It is new or another one than before, and waits for his word.
+    Waiting,
+    /// It gets none.
+    Refused,
+}
+
+/// A host key of an instance, by its agent's words, and the owner's word on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
+pub struct HostKey {
+    /// `ssh-ed25519` …
+    #[serde(rename = "type")]
+    pub key_type: String,
+    /// `SHA256:…`.
+    pub fingerprint: String,
+    /// `type base64`.
+    pub public_key: String,
+    /// What its owner said.
+    pub state: HostKeyState,
+    /// Since when.
+    pub since: Timestamp,
+    /// Another instance of the account that has this very key: whoever runs that one can be this
+    /// one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub also_on: Option<i64>,
+    /// The serial of the certificate that it was last given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<u64>,
+    /// When that ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_before: Option<Timestamp>,
+}
+
+/// `GET /v1/host-keys/revoked`: a host key that people's machines are to refuse under these names,
+/// as a `@revoked` line of known_hosts (sshd(8)).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
+pub struct RevokedHostKey {
+    /// Which instance had it.
+    pub instance: i64,
+    /// `type base64`.
+    pub public_key: String,
+    /// Names of its certificates.
+    pub names: Vec<String>,
+    /// When the last of them ends: after that nothing has to be refused.
+    pub until: Timestamp,
+}
+
 /// One instance of a listing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
@@ -106,6 +169,9 @@ pub struct Instance {
     /// Keys that are not there whatever their scope, by id.
     #[serde(default)]
     pub detached: Vec<i64>,
+    /// Its host keys, and the owner's word on each; only where one instance is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_keys: Vec<HostKey>,
     /// The revision that its last status names.
     pub revision: Option<u64>,
     /// Its last status: the tenant's words.

@@ -41,7 +41,8 @@ pub use doctor::{Doctor, DoctorFinding, DoctorReport, Level};
 pub use handover::{HANDOVER_NAMESPACE, Handover, HandoverPayload};
 pub use heartbeat::{HeartbeatAnswer, HeartbeatRequest};
 pub use instance::{
-    Attachment, CloneSeen, EditInstance, Instance, InstanceState, NewInstance, NewInstanceAnswer,
+    ApproveHostKey, Attachment, CloneSeen, EditInstance, HostKey, HostKeyState, Instance,
+    InstanceState, NewInstance, NewInstanceAnswer, RevokedHostKey,
 };
 pub use plan::{Plan, PlanAction, PlanSource, PlannedKey, TargetPlan};
 pub use problem::Problem;

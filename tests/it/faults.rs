@@ -2,6 +2,7 @@
 //! that lie, an image that was cloned. The file is the old one or the new one, and the agent goes
 //! on.
 
+use crate::support::faked::faketime;
 use crate::support::host::{Home, Host, read};
 use crate::support::mounts::{Mount, ran};
 use crate::support::process::{pause, sshkeyd, wait_until};
@@ -380,15 +381,6 @@ fn an_agent_without_descriptors_says_so_and_goes_on_when_it_has_some() {
     wait_until("the key", || home.has(&key));
     assert_ne!(home.text(), good, "what somebody wrote is his");
     host.wait_cleared("write-failed");
-}
-
-/// Where Debian's faketime has its library.
-fn faketime() -> PathBuf {
-    let lib = fs::read_dir("/usr/lib").unwrap();
-    lib.flatten()
-        .map(|entry| entry.path().join("faketime/libfaketimeMT.so.1"))
-        .find(|path| path.exists())
-        .expect("no libfaketime here; apt-get install faketime")
 }
 
 #[test]

@@ -30,6 +30,8 @@ mod files;
 #[cfg(test)]
 mod guards;
 #[cfg(test)]
+mod host_certificates;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod install;

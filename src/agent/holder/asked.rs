@@ -63,6 +63,7 @@ impl Holder {
         self.unmanage().await;
         seal::may_drop(&self.status(), &self.left_behind().await)?;
         seal::may_forget(&self.user_certificates.left_behind())?;
+        seal::may_forget(&self.host.left)?;
         self.last_word().await;
         // It keeps what it has heard of sessions, and would again.
         self.sessions.close().await;

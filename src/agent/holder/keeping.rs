@@ -3,7 +3,7 @@
 use super::super::target::Target;
 use super::super::user_certificates::Done;
 use super::Holder;
-use crate::config::Method;
+use crate::config::{AgentConfig, Method};
 use crate::sinks::proof::read_banner;
 use crate::sinks::sshd;
 use crate::sinks::sshd_config::Kept;
@@ -52,7 +52,7 @@ impl Holder {
     }
 
     /// The same, to its end; for `agent --once`.
-    pub(super) async fn keep_sshd_now(&mut self) {
+    pub(in super::super) async fn keep_sshd_now(&mut self) {
         while self.keep_sshd() {
             let kept = self.keeper.done().await;
             self.kept(kept);
@@ -87,7 +87,12 @@ impl Holder {
             // What sshd's configuration named may go now.
             self.look_soon(Duration::ZERO);
         }
+        self.host.kept();
         self.publish();
+    }
+
+    pub(in super::super) fn config(&self) -> &AgentConfig {
+        &self.config
     }
 
     /// Takes out everything that was ever written; nothing more is written until a reload.
@@ -96,11 +101,13 @@ impl Holder {
     /// go, they stay.
     pub(in super::super) async fn unmanage(&mut self) {
         self.unmanaged = true;
+        self.close_host_certificates().await;
         let is_gone = self.keeper.let_go().await;
         if is_gone {
             let look = self.keeper.seen().cloned();
             let files = &mut self.user_certificates;
             files.let_go(look.as_ref(), &mut self.keeper).await;
+            self.remove_host_certificates().await;
         }
         let goes = |target: &&mut Target| is_gone || target.settings.method == Method::Block;
         let going = self.targets.iter_mut().filter(goes);

@@ -4,7 +4,7 @@
 //! each text is cut, stays on its line and keeps nothing that steers a terminal; a fingerprint that
 //! is no key of the account is shown as unknown.
 
-use super::health;
+use super::{health, host_keys};
 use crate::cli::output::Output;
 use crate::cli::rollout::state_word;
 use crate::client::clean;
@@ -33,6 +33,7 @@ pub(super) fn show(instance: &Instance, keys: &[SshKey], out: &mut Output) {
         None if instance.hostname.is_empty() => {}
         None => field("host", &instance.hostname, out),
     }
+    host_keys::show(instance.id, &instance.host_keys, out);
     let Some(status) = &instance.status else {
         out.line("it has said nothing of itself yet");
         return;

@@ -5,8 +5,9 @@
 use super::{Api, hold, parse, put};
 use crate::client::ClientError;
 use crate::wire::{
-    EnrollAnswer, EnrollRequest, Handover, HeartbeatAnswer, HeartbeatRequest, NonceAnswer, Page,
-    RenewAnswer, RenewRequest, SignedSnapshot,
+    EnrollAnswer, EnrollRequest, Handover, HeartbeatAnswer, HeartbeatRequest,
+    HostCertificatesAnswer, HostCertificatesRequest, NonceAnswer, Page, RenewAnswer, RenewRequest,
+    SignedSnapshot,
 };
 use jiff::Timestamp;
 use reqwest::Method;
@@ -132,5 +133,16 @@ impl Api {
     /// [`ClientError`]; [`ClientError::Conflict`] with code `clone` where a newer run has spoken.
     pub async fn heartbeat(&self, body: &HeartbeatRequest) -> Result<HeartbeatAnswer, ClientError> {
         self.post("v1/agent/heartbeat", body).await
+    }
+
+    /// `POST /v1/agent/host-certificates`; nothing of the answer has been checked yet.
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`ClientError::NotFound`] of a service that knows no certificates.
+    pub async fn host_certificates(
+        &self,
+        body: &HostCertificatesRequest,
+    ) -> Result<HostCertificatesAnswer, ClientError> {
+        self.post("v1/agent/host-certificates", body).await
     }
 }

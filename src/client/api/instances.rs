@@ -4,7 +4,9 @@
 
 use super::{Api, parse};
 use crate::client::ClientError;
-use crate::wire::{EditInstance, Instance, NewInstance, NewInstanceAnswer, Page};
+use crate::wire::{
+    ApproveHostKey, EditInstance, Instance, NewInstance, NewInstanceAnswer, Page, RevokedHostKey,
+};
 use reqwest::Method;
 use serde::Deserialize;
 
@@ -64,6 +66,38 @@ impl Api {
         let query = format!("take_keys={take_keys}&end_sessions={end_sessions}");
         request.url.set_query(Some(&query));
         self.http.send(request).await.map(drop)
+    }
+
+    /// `POST /v1/instances/{id}/host-keys`: the key gets certificates.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn approve_host_key(&self, id: i64, fingerprint: &str) -> Result<(), ClientError> {
+        let body = ApproveHostKey {
+            fingerprint: fingerprint.to_owned(),
+        };
+        let path = format!("v1/instances/{id}/host-keys");
+        self.send_json(Method::POST, &path, &body).await.map(drop)
+    }
+
+    /// `DELETE /v1/instances/{id}/host-keys?fingerprint=…`: the key gets none, and has none.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn refuse_host_key(&self, id: i64, fingerprint: &str) -> Result<(), ClientError> {
+        let mut request = self.request(Method::DELETE, &format!("v1/instances/{id}/host-keys"))?;
+        let mut query = request.url.query_pairs_mut();
+        query.append_pair("fingerprint", fingerprint);
+        drop(query);
+        self.http.send(request).await.map(drop)
+    }
+
+    /// `GET /v1/host-keys/revoked`: what known_hosts is to refuse.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn revoked_host_keys(&self) -> Result<Page<RevokedHostKey>, ClientError> {
+        self.fetch("v1/host-keys/revoked").await
     }
 
     /// `PUT /v1/instances/{id}/ssh-keys/{key}`: the key is there, whatever its scope.

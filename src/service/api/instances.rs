@@ -7,7 +7,7 @@ use super::super::store::{Attached, InstanceRow, MAX_ATTACHMENTS, MAX_INSTANCES,
 use super::super::token::{Kind, Token};
 use super::super::words::{self, NAME};
 use super::extract::{Json, Params, id};
-use super::{ApiError, etag, idempotency, install};
+use super::{ApiError, etag, host_keys, idempotency, install};
 use crate::wire::{
     Attachment, CloneSeen, EditInstance, Instance, InstanceState, NewInstance, NewInstanceAnswer,
     Page,
@@ -71,7 +71,10 @@ pub(super) async fn show(
 ) -> Result<Response, ApiError> {
     let now = service.now();
     let row = find(&service, &caller, &instance, now).await?;
-    Ok(item(&service, row, now))
+    let keys = service.store.host_keys(caller.account(), row.id).await?;
+    let mut shown = shown(&service, row.clone(), now);
+    shown.host_keys = host_keys::shown(keys);
+    Ok(item(&row, shown))
 }
 
 async fn find(
@@ -110,7 +113,8 @@ pub(super) async fn edit(
             Renamed::NoInstance => return Err(none()),
         }
     }
-    Ok(item(&service, row, now))
+    let shown = shown(&service, row.clone(), now);
+    Ok(item(&row, shown))
 }
 
 /// A label that may be one, without blanks around it.
@@ -304,9 +308,8 @@ pub(super) fn too_many_attachments() -> ApiError {
 }
 
 /// One instance with its tag.
-fn item(service: &Service, row: InstanceRow, now: Timestamp) -> Response {
-    let tag = tag(&row);
-    ([(ETAG, tag)], axum::Json(shown(service, row, now))).into_response()
+fn item(row: &InstanceRow, shown: Instance) -> Response {
+    ([(ETAG, tag(row))], axum::Json(shown)).into_response()
 }
 
 /// Of what its owner edits; what the instance says leaves it alone.
@@ -341,6 +344,7 @@ fn shown(service: &Service, row: InstanceRow, now: Timestamp) -> Instance {
             }),
         attached: row.attached,
         detached: row.detached,
+        host_keys: Vec::new(),
         revision: status.as_ref().and_then(board::revision),
         status,
     }

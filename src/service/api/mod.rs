@@ -20,6 +20,7 @@ mod etag;
 mod events;
 mod extract;
 mod held;
+mod host_keys;
 mod idempotency;
 mod install;
 mod instances;
@@ -174,6 +175,17 @@ fn routes() -> Routes {
         .get("/v1/instances/{id}", instances_read, instances::show)
         .patch("/v1/instances/{id}", instances_write, instances::edit)
         .delete("/v1/instances/{id}", instances_write, instances::remove)
+        .post(
+            "/v1/instances/{id}/host-keys",
+            instances_write,
+            host_keys::approve,
+        )
+        .delete(
+            "/v1/instances/{id}/host-keys",
+            instances_write,
+            host_keys::refuse,
+        )
+        .get("/v1/host-keys/revoked", ca_read, host_keys::revoked)
         .put(
             "/v1/instances/{id}/ssh-keys/{key}",
             instances_write,
@@ -205,6 +217,11 @@ fn routes() -> Routes {
         .get("/v1/agent/snapshot", Access::Agent, agent_snapshot::Show)
         .get("/v1/agent/signers", Access::Agent, agent_signers::list)
         .post("/v1/agent/heartbeat", Access::Agent, agent_heartbeat::take)
+        .post(
+            "/v1/agent/host-certificates",
+            Access::Agent,
+            host_keys::certify,
+        )
         .get(
             "/v1/agent/krl/{sha256}",
             Access::Agent,

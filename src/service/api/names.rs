@@ -27,3 +27,6 @@ pub(in crate::service) const CERTIFICATES: &str = "api.certificates";
 
 /// The CAs that sign them, and what was revoked.
 pub(in crate::service) const CA: &str = "api.ca";
+
+/// The owner's word on an instance's host keys.
+pub(in crate::service) const HOST_KEYS: &str = "api.instances.host_keys";

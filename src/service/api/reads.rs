@@ -45,6 +45,8 @@ const CALLS: &[(&str, &str, &[&str], &[&str])] = &[
     ("POST", "/v1/instances", &[], &["label"]),
     ("PATCH", "/v1/instances/{id}", &[], &["label"]),
     ("DELETE", "/v1/instances/{id}", REMOVING, &[]),
+    ("POST", "/v1/instances/{id}/host-keys", &[], &["fingerprint"]),
+    ("DELETE", "/v1/instances/{id}/host-keys", &["fingerprint"], &[]),
     ("POST", "/api/v0/ssh", &[], &["ssh_key"]),
     ("PUT", "/api/v0/ssh/{id}", END, &["ssh_key"]),
     ("DELETE", "/api/v0/ssh/{id}", END, &[]),

@@ -6,6 +6,7 @@ mod certificates;
 mod compat;
 mod cut_off;
 mod events;
+mod host_keys;
 mod install;
 mod instances;
 mod keys;

@@ -156,7 +156,8 @@ impl Store {
                 params![request.token, request.identity],
             )?;
             tx.execute(
-                "UPDATE instances SET identity_key = ?2, hostname = ?3, last_seen = ?4, stopped = 0
+                "UPDATE instances SET identity_key = ?2, hostname = ?3, last_seen = ?4, stopped = 0,
+                        enrolled_at = coalesce(enrolled_at, ?4)
                  WHERE id = ?1",
                 params![instance, request.identity, request.hostname, millis(now)],
             )?;

@@ -3,6 +3,7 @@
 use super::accounts::advance;
 use super::attachments::is_there;
 use super::audit::{Act, Actor, note};
+use super::host_keys::retire_all;
 use super::idempotent::{self, Earlier, Once};
 use super::runs::{CloneRow, clone_row};
 use super::ssh_keys::KeyRow;
@@ -216,6 +217,7 @@ impl Store {
                      WHERE i.id = ?1 AND i.account = ?2 AND i.removal_keys IS NULL",
                 )?
                 .exists([id, account])?;
+            retire_all(&tx, account, id, now)?;
             tx.execute(
                 "DELETE FROM instances WHERE id = ?1 AND account = ?2
                     AND (identity_key IS NULL OR cut_off = 1 OR removal_told_at <= ?3)",

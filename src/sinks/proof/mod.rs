@@ -8,12 +8,14 @@
 mod banner;
 mod budget;
 mod effective;
+mod host_certificate;
 mod probe;
 mod verdict;
 
 pub use banner::{Greeting, greet, read_banner, sshd_version};
 pub use budget::{REFUSALS_A_MINUTE, RefusalBudget};
 pub use effective::{DEFAULT_MAX_AUTH_TRIES, EffectiveConfig};
+pub use host_certificate::{Shown, shown_certificate};
 pub use verdict::{Outcome, Unknown};
 
 use crate::keys::PublicKey;

@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
 
 /// What a connection says of us; sshd logs it at a verbose level only.
-const CLIENT_ID: &str = concat!("SSH-2.0-sshkeyd_", env!("CARGO_PKG_VERSION"));
+pub(super) const CLIENT_ID: &str = concat!("SSH-2.0-sshkeyd_", env!("CARGO_PKG_VERSION"));
 
 /// How long sshd and russh may take to part.
 const PARTING: Duration = Duration::from_secs(1);

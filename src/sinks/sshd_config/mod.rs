@@ -13,10 +13,12 @@ mod look;
 mod looked;
 mod places;
 mod reload;
+mod reread;
 mod state;
 mod steps;
 
 pub use looked::{Look, drop_in_names, look};
+pub use reread::{Reread, listens_at, reread, settled};
 pub use state::is_remembered;
 pub use steps::{Kept, Sight, keep, let_go};
 

@@ -29,6 +29,9 @@ use tokio::sync::Mutex;
 /// Whose settings are asked about where no target has a user.
 const ANYBODY: &str = "root";
 
+/// One run at a time in a process.
+pub(super) static TURN: Mutex<()> = Mutex::const_new(());
+
 /// What the steps need to know.
 #[derive(Debug, Clone)]
 pub struct Sight {
@@ -86,7 +89,6 @@ pub struct Kept {
 ///
 /// Takes up to a minute where sshd does not come back; only one runs at a time in a process.
 pub async fn keep(sight: &Sight, wishes: &[Wish]) -> Kept {
-    static TURN: Mutex<()> = Mutex::const_new(());
     let _turn = TURN.lock().await;
     let mut run = Run {
         sight,

@@ -1,6 +1,7 @@
 //! What tests stand on.
 
 pub(crate) mod chromium;
+pub(crate) mod faked;
 pub(crate) mod host;
 pub(crate) mod keys_user;
 pub(crate) mod logins;

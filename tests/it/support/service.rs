@@ -140,7 +140,11 @@ impl Service {
 
     /// Starts it, and waits until it listens.
     pub(crate) fn up(&mut self) {
-        let mut server = sshkeyd();
+        self.up_as(sshkeyd());
+    }
+
+    /// The same, in a way of one's own: what runs the binary, up to its arguments.
+    pub(crate) fn up_as(&mut self, mut server: Command) {
         server.arg("server").arg("--config").arg(&self.config);
         let mut daemon = Daemon::start("server", &mut server, self.dir.path());
         wait_until("the service to listen", || {

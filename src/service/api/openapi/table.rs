@@ -8,6 +8,9 @@ use crate::wire::{
     RenewRequest, RevokeCertificates, Rollout, RotateCa, SignUpRequest, SignedSnapshot, SshKey,
     TotpBegun, TotpConfirm, TotpConfirmed, TotpStatus, UserCertificate,
 };
+use crate::wire::{
+    ApproveHostKey, HostCertificatesAnswer, HostCertificatesRequest, RevokedHostKey,
+};
 use axum::http::Method;
 use schemars::generate::SchemaGenerator;
 use schemars::{JsonSchema, Schema};
@@ -142,6 +145,10 @@ const TABLE: &[About] = &[
     with(&[("take_keys", "boolean", "Take the account's keys out of its files"),
            ("end_sessions", "boolean", "End the SSH sessions of the account's keys, too")],
         row("DELETE", "/v1/instances/{id}", "Remove an instance", None, &[(204, Body::None)])),
+    row("POST", "/v1/instances/{id}/host-keys", "Let a host key have certificates", Some(of::<ApproveHostKey>), &[(204, Body::None)]),
+    with(&[("fingerprint", "string", "The key's")],
+        row("DELETE", "/v1/instances/{id}/host-keys", "Refuse a host key certificates, and revoke those it had", None, &[(204, Body::None)])),
+    row("GET", "/v1/host-keys/revoked", "Host keys that known_hosts is to refuse", None, &[(200, json::<Page<RevokedHostKey>>())]),
     row("PUT", "/v1/instances/{id}/ssh-keys/{key}", "Attach a key: it is there, whatever its scope", None, &[(200, json::<Attachment>())]),
     row("DELETE", "/v1/instances/{id}/ssh-keys/{key}", "Detach a key: it is not there, whatever its scope", None, &[(200, json::<Attachment>())]),
 
@@ -161,6 +168,8 @@ const TABLE: &[About] = &[
     row("GET", "/v1/agent/signers", "How the set of signers came to be what it is", None, &[(200, json::<serde_json::Value>())]),
     with(&[WAIT], row("GET", "/v1/agent/snapshot", "The signed list, now or as soon as it is another one", None,
         &[(200, json::<SignedSnapshot>()), (304, Body::None)])),
+    row("POST", "/v1/agent/host-certificates", "Certificates for the host keys that sshd serves", Some(of::<HostCertificatesRequest>),
+        &[(200, json::<HostCertificatesAnswer>())]),
     row("POST", "/v1/agent/heartbeat", "What an instance says of itself", Some(of::<HeartbeatRequest>), &[(200, json::<HeartbeatAnswer>())]),
     row("GET", "/v1/agent/krl/{sha256}", "The revocation list that a snapshot names", None, &[(200, Body::Other("application/octet-stream"))]),
     row("GET", "/v1/agent/probes", "Certificates that sshd can be asked about, over a key that nobody has", None, &[(200, json::<Probes>())]),

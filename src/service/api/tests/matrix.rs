@@ -76,6 +76,28 @@ impl Bed {
     }
 }
 
+/// The fingerprint of `Bed::host_key`.
+const HOST_KEY: &str = "SHA256:RFGPmv0HqTEFgFwzM49kDpWeoM4LSFeh+oNnj0R89WQ";
+
+impl Bed {
+    /// A host key that waits on this instance.
+    async fn host_key(&self, instance: i64) {
+        use crate::service::store::{Actor, By};
+        let actor = Actor {
+            by: By::Agent { instance },
+            ..Actor::server(1)
+        };
+        let key = Signer::from_seed(&[8; 32]).public();
+        assert_eq!(key.fingerprint().to_string(), HOST_KEY);
+        let now = self.service.now() + SignedDuration::from_hours(2);
+        let seen = self
+            .service
+            .store
+            .see_host_keys(actor, instance, vec![key], now);
+        assert!(seen.await.unwrap().is_some());
+    }
+}
+
 fn endpoint(call: &Call) -> Option<Endpoint> {
     match call.access {
         Access::Right(endpoint) | Access::Person(endpoint) => Some(endpoint),
@@ -100,6 +122,7 @@ impl Things {
         let ssh_key = bed.save(ED).await.id;
         let api_key = bed.key_of(json!({"api": {}})).await.about.id;
         let instance = bed.instance().await.id;
+        bed.host_key(instance).await;
         let token = bed.person().await;
         let all = bed.service.store.sessions(1, bed.service.now()).await;
         assert!(!token.is_empty());
@@ -329,6 +352,10 @@ fn good(call: &Call) -> Option<(Option<Value>, &'static str)> {
         ("POST", "/v1/instances") => named(json!({"label": "y"}), "instance.create"),
         ("PATCH", "/v1/instances/{id}") => named(json!({"label": "y"}), "instance."),
         ("DELETE", "/v1/instances/{id}") => plain("instance.remove"),
+        ("POST", "/v1/instances/{id}/host-keys") => {
+            named(json!({"fingerprint": HOST_KEY}), "host-key.approve")
+        }
+        ("DELETE", "/v1/instances/{id}/host-keys") => plain("host-key.refuse"),
         ("PUT", "/v1/instances/{id}/ssh-keys/{key}") => plain("instance."),
         ("DELETE", "/v1/instances/{id}/ssh-keys/{key}") => plain("instance."),
         ("DELETE", "/v1/sessions/{id}" | "/v1/sessions/current") => plain("session.delete"),
@@ -370,6 +397,10 @@ async fn every_change_leaves_a_row_and_so_does_every_refusal() {
         let body = body.map(|body| body.to_string().into_bytes());
         let (path, token, name) = match call.path {
             "/v1/sessions" => (format!("{path}?others=true"), bed.key.clone(), "first"),
+            "/v1/instances/{id}/host-keys" if call.method == Method::DELETE => {
+                let path = format!("{path}?fingerprint={}", HOST_KEY.replace('+', "%2B"));
+                (path, bed.key.clone(), "first")
+            }
             "/v1/sessions/current" => (path, bed.person().await, "laptop"),
             _ => (path, bed.key.clone(), "first"),
         };

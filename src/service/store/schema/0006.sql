@@ -59,3 +59,41 @@ ALTER TABLE orders ADD COLUMN key_id TEXT;
 -- A list with revoked keys has a revocation list from here on: another content, another revision.
 UPDATE accounts SET revision = revision + 1, krl_version = revision + 1
 WHERE EXISTS (SELECT 1 FROM revoked_keys r WHERE r.account = accounts.id);
+
+-- Host keys of instances, and the owner's word on each.
+CREATE TABLE host_keys (
+    instance     INTEGER NOT NULL REFERENCES instances (id) ON DELETE CASCADE,
+    fingerprint  TEXT    NOT NULL,
+    key_type     TEXT    NOT NULL,
+    public_key   TEXT    NOT NULL,        -- canonical: type, one blank, base64
+    state        TEXT    NOT NULL CHECK (state IN ('approved', 'waiting', 'refused')),
+    since        INTEGER NOT NULL,
+    serial       INTEGER,                 -- of the certificate that it was last given
+    certificate  TEXT,
+    names        TEXT,                    -- JSON: its principals
+    ca           INTEGER,
+    valid_after  INTEGER,
+    valid_before INTEGER,
+    PRIMARY KEY (instance, fingerprint)
+) STRICT, WITHOUT ROWID;
+
+CREATE UNIQUE INDEX host_keys_in_use ON host_keys (instance, key_type) WHERE state = 'approved';
+CREATE UNIQUE INDEX host_keys_that_wait ON host_keys (instance, key_type) WHERE state = 'waiting';
+CREATE INDEX host_keys_by_fingerprint ON host_keys (fingerprint);
+
+-- Host keys that nobody is to believe any more, until their certificates would have ended; they stay
+-- when their instance is gone.
+CREATE TABLE revoked_host_keys (
+    account     INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+    instance    INTEGER NOT NULL,
+    fingerprint TEXT    NOT NULL,
+    public_key  TEXT    NOT NULL,
+    names       TEXT    NOT NULL,         -- JSON
+    until       INTEGER NOT NULL,
+    PRIMARY KEY (instance, fingerprint)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX revoked_host_keys_of_account ON revoked_host_keys (account, until);
+
+-- Until an hour after it host keys are taken as they come. NULL: enrolled before this was kept.
+ALTER TABLE instances ADD COLUMN enrolled_at INTEGER;
