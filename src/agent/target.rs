@@ -233,9 +233,8 @@ impl Target {
         let before = std::mem::take(&mut self.wanted);
         for key in all.iter().take(MAX_ASKED) {
             let asked = Asked {
-                key: key.key.clone(),
                 has_from: key.has_from,
-                expired: false,
+                ..Asked::plain(key.key.clone())
             };
             if before
                 .get(&key.fingerprint)
@@ -284,6 +283,11 @@ impl Target {
         let asked = |key: &&Fingerprint| wanted.contains_key(*key) || gone.contains_key(*key);
         let unknown = self.proof.unknown.keys().filter(asked);
         self.proof.unasked.extend(unknown);
+    }
+
+    /// Whether sshd took a key of this user before.
+    pub(super) fn can_log_in(&self) -> bool {
+        self.proof.can_log_in
     }
 
     /// What is to be asked now, if anything. What is handed out counts as asked.

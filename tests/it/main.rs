@@ -56,6 +56,8 @@ mod plan;
 #[cfg(test)]
 mod proof;
 #[cfg(test)]
+mod proof_certificates;
+#[cfg(test)]
 mod reader;
 #[cfg(test)]
 mod revoked;
@@ -70,6 +72,8 @@ mod service_process;
 #[cfg(test)]
 mod sessions;
 #[cfg(test)]
+mod sessions_certificates;
+#[cfg(test)]
 mod sessions_service;
 #[cfg(test)]
 mod sessions_story;
@@ -80,6 +84,8 @@ mod sources;
 #[cfg(test)]
 mod sources_http;
 #[cfg(test)]
+mod stolen_laptop;
+#[cfg(test)]
 mod story_openssh;
 #[cfg(test)]
 mod story_russh;
@@ -87,6 +93,8 @@ mod story_russh;
 mod subscription;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod trust_proved;
 #[cfg(test)]
 mod unit;
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! What tests stand on.
 
+pub(crate) mod authority;
 pub(crate) mod chromium;
 pub(crate) mod faked;
 pub(crate) mod host;
 pub(crate) mod keys_user;
 pub(crate) mod logins;
+pub(crate) mod machine;
 pub(crate) mod managed;
 pub(crate) mod mounts;
 pub(crate) mod openssh10;
