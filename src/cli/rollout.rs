@@ -207,6 +207,19 @@ pub(super) fn show_ended(waited: &Waited, out: &mut Output) -> bool {
     done
 }
 
+/// The rollout's words where no revocation list is in force (protocol.md section 2, "KRL").
+const NOT_ENFORCED: &str = "not enforced here";
+
+/// Names the instances that take a revoked key out of their files and have no list by which sshd
+/// would refuse it anywhere else.
+pub(super) fn show_not_enforced(rollout: &Rollout, out: &mut Output) {
+    for instance in &rollout.instances {
+        if let Some(why) = instance.why.as_ref().filter(|why| why.contains(NOT_ENFORCED)) {
+            out.note(&format!("{}: {why}", named(instance)));
+        }
+    }
+}
+
 /// What became of the sessions, in words.
 fn words_of_end(end: &RolloutEnd) -> String {
     let sessions = |n: u32| format!("{n} session{}", if n == 1 { "" } else { "s" });
