@@ -144,16 +144,18 @@ fn split<'a>(words: &[&'a str]) -> (Vec<&'a str>, BTreeSet<&'a str>) {
     let mut path: Vec<&str> = words.by_ref().take(1).collect();
     if matches!(
         path[..],
-        ["account" | "ssh-keys" | "api-keys" | "sessions" | "instances"]
+        ["account" | "ssh-keys" | "api-keys" | "sessions" | "instances" | "ca" | "krl"]
     ) {
         path.extend(words.by_ref().take(1));
     }
-    // This one is a command with and without another word.
-    if path == ["server"] {
-        let errand = words.clone().next();
-        let errands = ["backup", "restore", "rotate-signer"];
-        path.extend(errand.filter(|word| errands.contains(word)));
-    }
+    // These are commands with and without another word.
+    let errands: &[&str] = match path[..] {
+        ["server"] => &["backup", "restore", "rotate-signer"],
+        ["cert"] => &["revoke"],
+        _ => &[],
+    };
+    let errand = words.clone().next();
+    path.extend(errand.filter(|word| errands.contains(word)));
     let flags = words
         .filter(|word| word.starts_with("--"))
         .map(|word| word.split('=').next().unwrap_or(word))
