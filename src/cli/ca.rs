@@ -286,10 +286,13 @@ mod tests {
         assert_eq!(newest(&all, CaRole::Host), None);
         let many: Vec<i64> = (1..=12).collect();
         let text = standing(&ca("x", CaState::Next, &many, 1));
-        assert!(text.ends_with("instances 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more"), "{text}");
+        assert!(
+            text.ends_with("instances 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more"),
+            "{text}"
+        );
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_wait_ends_when_it_signs_and_says_for_whom_it_waits() {
         let reply = |ca: Ca| Reply::json(&serde_json::to_string(&cas(&[ca])).unwrap());
         let next = ca("new", CaState::Next, &[3], 22);
@@ -303,7 +306,11 @@ mod tests {
         let within = Duration::from_secs(600);
         let ended = wait(&remote, &next, within, cas(&[]), &mut out).await;
         assert!(ended.unwrap().1);
-        assert!(seen.err().contains("waits for instance 3"), "{}", seen.err());
+        assert!(
+            seen.err().contains("waits for instance 3"),
+            "{}",
+            seen.err()
+        );
         server.requests().await;
     }
 }

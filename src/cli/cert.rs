@@ -206,8 +206,7 @@ fn renew(want: &Want, place: &Place, asker: &Asker, env: Env<'_>) -> Result<Pres
     let answered = runtime.block_on(within);
     // A name that does not resolve is not waited for.
     runtime.shutdown_background();
-    let (answer, cas) =
-        answered.unwrap_or_else(|_| Err(remote.explained(ClientError::Timeout)))?;
+    let (answer, cas) = answered.unwrap_or_else(|_| Err(remote.explained(ClientError::Timeout)))?;
     let now = clock::now();
     let certificate = checked(&answer, subject.public(), &cas, now).map_err(|fault| {
         let text = format!(

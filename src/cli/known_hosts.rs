@@ -123,7 +123,10 @@ fn lines(cas: &Cas, name: &str) -> Vec<String> {
     let line = |key: PublicKey| {
         let fingerprint = key.fingerprint().to_string();
         let about = cas.items.iter().find(|ca| ca.fingerprint == fingerprint);
-        let state = match about.filter(|ca| ca.role == CaRole::Host).map(|ca| ca.state) {
+        let state = match about
+            .filter(|ca| ca.role == CaRole::Host)
+            .map(|ca| ca.state)
+        {
             Some(CaState::Next) => ", the next one",
             Some(CaState::Leaving) => ", which leaves",
             Some(CaState::Signing) | None => "",

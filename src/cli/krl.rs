@@ -120,7 +120,10 @@ fn parsed(bytes: &[u8], remote: &Remote) -> Result<Krl, Failed> {
         return Ok(Krl::default());
     }
     Krl::parse(bytes).map_err(|error| {
-        let text = format!("{}: {error}; nothing is known of what it revokes", remote.url);
+        let text = format!(
+            "{}: {error}; nothing is known of what it revokes",
+            remote.url
+        );
         Failed::new(Exit::Unavailable, text)
     })
 }
@@ -175,7 +178,10 @@ impl Subject {
             }),
             Self::Fingerprint(fingerprint) => {
                 krl.sha256.contains(fingerprint)
-                    || krl.keys.iter().any(|key| Fingerprint::of(key) == *fingerprint)
+                    || krl
+                        .keys
+                        .iter()
+                        .any(|key| Fingerprint::of(key) == *fingerprint)
             }
             Self::Serial(serial) => krl
                 .certificates

@@ -214,7 +214,11 @@ const NOT_ENFORCED: &str = "not enforced here";
 /// would refuse it anywhere else.
 pub(super) fn show_not_enforced(rollout: &Rollout, out: &mut Output) {
     for instance in &rollout.instances {
-        if let Some(why) = instance.why.as_ref().filter(|why| why.contains(NOT_ENFORCED)) {
+        if let Some(why) = instance
+            .why
+            .as_ref()
+            .filter(|why| why.contains(NOT_ENFORCED))
+        {
             out.note(&format!("{}: {why}", named(instance)));
         }
     }

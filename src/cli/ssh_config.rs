@@ -275,7 +275,15 @@ mod tests {
             plain(Path::new("/home/a/.ssh/id_ed25519")).unwrap(),
             "/home/a/.ssh/id_ed25519"
         );
-        for path in ["/a b", "/a\"", "/a%h", "/$HOME/x", "/a;b", "/a\nHost *", "/ä"] {
+        for path in [
+            "/a b",
+            "/a\"",
+            "/a%h",
+            "/$HOME/x",
+            "/a;b",
+            "/a\nHost *",
+            "/ä",
+        ] {
             assert!(plain(Path::new(path)).is_err(), "{path}");
         }
     }

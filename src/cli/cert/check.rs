@@ -97,7 +97,12 @@ mod tests {
     #[test]
     fn a_good_one_is_taken_also_by_a_clock_that_is_slow() {
         for second in [-299, 0, 899] {
-            let got = checked(&answer("account:7"), &key().public(), &cas(&ca()), at(second));
+            let got = checked(
+                &answer("account:7"),
+                &key().public(),
+                &cas(&ca()),
+                at(second),
+            );
             assert_eq!(got.unwrap().serial(), 12);
         }
     }

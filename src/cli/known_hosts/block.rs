@@ -83,7 +83,8 @@ mod tests {
 
     #[test]
     fn every_foreign_byte_stays_where_it_is() {
-        let foreign = b"|1|abc=|def= ssh-ed25519 AAAA\n\xff\xfe not text\nlast ssh-rsa AAAA".to_vec();
+        let foreign =
+            b"|1|abc=|def= ssh-ed25519 AAAA\n\xff\xfe not text\nlast ssh-rsa AAAA".to_vec();
         let first = merged(&foreign, NAME, &lines(&["one"])).unwrap();
         let text = String::from_utf8_lossy(&first);
         assert!(first.starts_with(&foreign), "{text}");

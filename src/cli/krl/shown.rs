@@ -77,8 +77,14 @@ impl Shown {
     /// On how many live instances, in words.
     pub(super) fn where_in_force(&self) -> String {
         let all = self.instances.as_deref().unwrap_or_default();
-        let live = || all.iter().filter(|there| there.state == InstanceState::Live);
-        let (total, here) = (live().count(), live().filter(|there| there.in_force).count());
+        let live = || {
+            all.iter()
+                .filter(|there| there.state == InstanceState::Live)
+        };
+        let (total, here) = (
+            live().count(),
+            live().filter(|there| there.in_force).count(),
+        );
         let not_live = match all.len() - total {
             0 => String::new(),
             n => format!(", {n} not live"),
@@ -127,8 +133,16 @@ pub(super) fn show(shown: &Shown, out: &mut Output) {
         shown.size
     ));
     for (count, one, many) in [
-        (shown.serials, "certificate by serial", "certificates by serial"),
-        (shown.key_ids, "key ID of certificates", "key IDs of certificates"),
+        (
+            shown.serials,
+            "certificate by serial",
+            "certificates by serial",
+        ),
+        (
+            shown.key_ids,
+            "key ID of certificates",
+            "key IDs of certificates",
+        ),
         (shown.keys, "key", "keys"),
     ] {
         let what = if count == 1 { one } else { many };
@@ -185,11 +199,18 @@ mod tests {
         ];
         let shown = Shown::of(&krl, 99, Some(&instances));
         assert_eq!(
-            (shown.serials, shown.serial_ranges, shown.key_ids, shown.keys),
+            (
+                shown.serials,
+                shown.serial_ranges,
+                shown.key_ids,
+                shown.keys
+            ),
             (6, 2, 1, 0)
         );
         assert!(
-            shown.where_in_force().starts_with("in force on 1 of 4 live instances, 1 not live"),
+            shown
+                .where_in_force()
+                .starts_with("in force on 1 of 4 live instances, 1 not live"),
             "{}",
             shown.where_in_force()
         );

@@ -13,7 +13,9 @@ pub(super) fn is_included(config: &[u8], named: &str, file: &Path) -> bool {
         match keyword.to_ascii_lowercase().as_str() {
             "host" | "match" => return false,
             "include" => {
-                let words = rest.split([' ', '\t', '=']).map(|word| word.trim_matches('"'));
+                let words = rest
+                    .split([' ', '\t', '='])
+                    .map(|word| word.trim_matches('"'));
                 let is_it = |word: &str| {
                     let below = word.strip_prefix("~/.ssh/").unwrap_or(word);
                     below == named || Path::new(word) == file

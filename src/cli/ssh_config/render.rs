@@ -41,9 +41,8 @@ impl Page {
     /// The whole file. Its first line names whose it is.
     pub(super) fn render(&self, all: &[Known<'_>]) -> String {
         let name = &self.name;
-        let mut text = format!(
-            "# sshkeyd ssh-config, {name}: written anew by `sshkeyd ssh-config --write`\n"
-        );
+        let mut text =
+            format!("# sshkeyd ssh-config, {name}: written anew by `sshkeyd ssh-config --write`\n");
         let labels = labels(all);
         let names: Vec<Vec<String>> = all
             .iter()
@@ -105,10 +104,7 @@ fn labels<'a>(all: &[Known<'a>]) -> BTreeMap<&'a str, usize> {
 fn names(instance: &Instance, labels: &BTreeMap<&str, usize>) -> Vec<String> {
     let id = instance.id;
     let label = instance.label.as_str();
-    let mut names = vec![
-        format!("instance-{id}"),
-        format!("instance-{id}.sshkeyd"),
-    ];
+    let mut names = vec![format!("instance-{id}"), format!("instance-{id}.sshkeyd")];
     if is_plain_label(label) && labels.get(label) == Some(&1) {
         names.insert(0, label.to_owned());
     }
@@ -181,8 +177,10 @@ mod tests {
     fn instance(id: i64, label: &str, users: &[&str]) -> Instance {
         let targets: Vec<_> = users
             .iter()
-            .map(|user| json!({"user": user, "path": "", "method": "block", "foreign": 0,
-                "revision": null, "applied_at": null, "digest": null, "proof": null}))
+            .map(|user| {
+                json!({"user": user, "path": "", "method": "block", "foreign": 0,
+                "revision": null, "applied_at": null, "digest": null, "proof": null})
+            })
             .collect();
         serde_json::from_value(json!({
             "id": id, "label": label, "state": "live", "created_at": "2026-11-22T19:00:00Z",
@@ -274,11 +272,20 @@ mod tests {
     #[test]
     fn a_label_that_two_have_names_neither_and_one_of_several_users_is_root_or_nobody() {
         let text = rendered(
-            &[instance(1, "web", &["alice", "bob"]), instance(2, "web", &["alice"])],
+            &[
+                instance(1, "web", &["alice", "bob"]),
+                instance(2, "web", &["alice"]),
+            ],
             None,
         );
-        assert!(text.contains("\nHost instance-1 instance-1.sshkeyd\n"), "{text}");
-        assert!(text.contains("\nHost instance-2 instance-2.sshkeyd\n"), "{text}");
+        assert!(
+            text.contains("\nHost instance-1 instance-1.sshkeyd\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\nHost instance-2 instance-2.sshkeyd\n"),
+            "{text}"
+        );
         assert_eq!(text.matches("User ").count(), 1, "{text}");
         assert_eq!(text.matches("add HostName").count(), 2, "{text}");
     }
