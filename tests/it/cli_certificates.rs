@@ -326,10 +326,10 @@ fn ssh_has_a_certificate_got_when_it_needs_one_and_not_before() {
         0o600,
     );
     let to = format!("{}@web", user.name);
-    let login = || ssh(&desk, &service, &config, &sshd, &to);
+    let login = |service: &Service| ssh(&desk, service, &config, &sshd, &to);
     // The account has no CA yet, and sshd trusts none.
     assert!(!ca.exists());
-    let ran = Ran::of(&mut login());
+    let ran = Ran::of(&mut login(&service));
     assert_eq!(ran.code, Some(255), "{ran:?}");
     let first: Value = desk
         .run(&service, &["cert", "--if-needed", "--json"])
@@ -345,12 +345,12 @@ fn ssh_has_a_certificate_got_when_it_needs_one_and_not_before() {
         &format!("{}\n", cas["user_ca"][0].as_str().unwrap()),
         0o644,
     );
-    let ran = Ran::of(&mut login());
+    let ran = Ran::of(&mut login(&service));
     assert_eq!((ran.code, &*ran.err), (Some(0), ""), "{}", sshd.log());
 
     // Many starts at once, with nothing there: one of them asks.
     desk.tool("ssh-add", &["-q", "-D"]).done();
-    let starts: Vec<Child> = (0..6).map(|_| login().spawn().unwrap()).collect();
+    let starts: Vec<Child> = (0..6).map(|_| login(&service).spawn().unwrap()).collect();
     for mut start in starts {
         assert!(start.wait().unwrap().success(), "{}", sshd.log());
     }
@@ -361,11 +361,11 @@ fn ssh_has_a_certificate_got_when_it_needs_one_and_not_before() {
 
     // A service that is away is in nobody's way while there is one.
     service.stop();
-    let ran = Ran::of(&mut login());
+    let ran = Ran::of(&mut login(&service));
     assert_eq!((ran.code, &*ran.err), (Some(0), ""), "{}", sshd.log());
     // And where there is none, ssh says what to do, and goes on.
     desk.tool("ssh-add", &["-q", "-D"]).done();
-    let ran = Ran::of(&mut login());
+    let ran = Ran::of(&mut login(&service));
     assert_eq!(ran.code, Some(255), "{ran:?}");
     assert!(ran.err.contains("sshkeyd: "), "{ran:?}");
     assert!(ran.err.contains("Permission denied"), "{ran:?}");

@@ -262,3 +262,28 @@ fn sessions_that_are_left_are_not_done() {
         "{err}"
     );
 }
+
+#[test]
+fn where_no_list_is_in_force_is_said_of_every_instance_live_or_not() {
+    let why = "deleted; not enforced here: sshd has a RevokedKeys of its own";
+    let rollout = picture(vec![
+        on(1, Live, Refused, Some("deleted; sshd refuses it")),
+        on(2, Live, Refused, Some(why)),
+        on(
+            3,
+            Offline,
+            Wanted,
+            Some("not enforced here: it keeps no certificates"),
+        ),
+        on(4, Live, Wanted, None),
+    ]);
+    let (mut out, seen) = Output::captured();
+    show_not_enforced(&rollout, &mut out);
+    assert_eq!(
+        seen.err(),
+        format!(
+            "instance 2 \"web2\": {why}\n\
+             instance 3 \"web3\": not enforced here: it keeps no certificates\n"
+        )
+    );
+}
