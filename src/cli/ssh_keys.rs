@@ -184,9 +184,10 @@ async fn ended(
         .with_context(|| {
             format!("key {id} was {what}; what became of its sessions is not known")
         })?;
-    let done = rollout::show_ended(&waited, out);
-    rollout::show_not_enforced(&waited.rollout, out);
-    Ok(if done { Exit::Done } else { Exit::NotDone })
+    Ok(match rollout::show_ended(&waited, out) {
+        true => Exit::Done,
+        false => Exit::NotDone,
+    })
 }
 
 fn scope_word(scope: KeyScope) -> &'static str {

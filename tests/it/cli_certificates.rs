@@ -635,7 +635,12 @@ fn ssh_reads_the_entries_and_no_label_becomes_a_directive() {
     ];
     let others: Vec<i64> = hostile
         .iter()
-        .map(|label| service.create_instance(label).0)
+        .map(|label| {
+            let label = format!("--label={label}");
+            let made = service.run(&["instances", "create", &label, "--json"]);
+            let made: Value = made.done().json();
+            made["id"].as_i64().unwrap()
+        })
         .collect();
     let key = desk.key("id_ed25519");
     let printed = desk.run(&service, &["ssh-config"]).done().out;
