@@ -36,8 +36,7 @@ enum Action {
         #[command(flatten)]
         remote: RemoteArgs,
     },
-    /// Makes a new one: handed out at once, signs once every live instance trusts it; asks for the
-    /// password
+    /// Makes a new one, which signs once every live instance trusts it
     Rotate(RotateArgs),
 }
 

@@ -608,7 +608,7 @@ fn resolved(desk: &Desk, config: &Path, host: &str) -> Vec<String> {
         symlink("/bin/true", bin.join("sshkeyd")).unwrap();
     }
     let mut command = Command::new("ssh");
-    command.arg("-G").arg("-F").arg(config).arg(host);
+    command.args(["-G", "-T", "-F"]).arg(config).arg(host);
     command.env("PATH", format!("{}:/usr/bin:/bin", bin.display()));
     let ran = Ran::of(&mut desk.here(command)).done();
     assert_eq!(ran.err, "");
