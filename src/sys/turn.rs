@@ -102,10 +102,7 @@ mod tests {
         );
         first.leave("a long word").unwrap();
         first.leave("done").unwrap();
-        let waits = {
-            let path = path.clone();
-            std::thread::spawn(move || Turn::wait(&path, Duration::from_secs(30)))
-        };
+        let waits = std::thread::spawn(move || Turn::wait(&path, Duration::from_secs(30)));
         drop(first);
         let mut second = waits.join().unwrap().unwrap().unwrap();
         assert_eq!(second.word().unwrap(), "done");

@@ -703,3 +703,21 @@ fn ssh_reads_the_entries_and_no_label_becomes_a_directive() {
         "{ran:?}"
     );
 }
+
+#[test]
+fn a_revocation_says_where_no_list_enforces_it() {
+    let (service, home, key) = (Service::start(), Home::new(), public_key());
+    let (host, id) = Host::new().of_new_instance(&service, "web");
+    let host = host.with_home(&home, "account", "").up_listed();
+    let saved = service.save(&key, "laptop", &["--wait"]).to_string();
+    // Its sshd is none that could be told of a list.
+    let ran = service.run(&["ssh-keys", "revoke", &saved, "--wait=30s"]);
+    let all = format!("{}{}", ran.out, ran.err);
+    let line = all
+        .lines()
+        .find(|line| line.contains(&format!("instance {id} \"web\"")));
+    let line = line.unwrap_or_else(|| panic!("{all}"));
+    assert!(line.contains("not enforced here: "), "{all}");
+    assert!(!home.has(&key));
+    drop(host);
+}
