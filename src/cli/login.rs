@@ -5,9 +5,10 @@
 //! password that could not be kept a session of.
 
 use super::ask::{PasswordArgs, Person};
+use super::cert;
 use super::exit::{Exit, Failed};
 use super::output::Output;
-use super::remote::{RemoteArgs, Who, api, explained};
+use super::remote::{Asker, RemoteArgs, Who, api, explained};
 use super::saved::{Env, Hidden, Login, Saved, service_url};
 use super::{env, runtime};
 use crate::client::ClientError;
@@ -192,6 +193,8 @@ async fn logout_in(env: Env<'_>, out: &mut Output) -> Result<Exit, Failed> {
     };
     let ended = end(&login).await;
     saved.store(&path)?;
+    // Its certificates are dead now, and would only be tried in vain.
+    cert::forget_those_of(&Asker::of(login.url.clone(), &login.session_key), env);
     match ended {
         Ok(()) => {
             out.line(&format!("logged out of {}", login.url));

@@ -11,6 +11,8 @@ mod api_keys;
 mod ask;
 mod audit;
 mod authorized_keys;
+mod ca;
+mod cert;
 mod check;
 mod completions;
 #[cfg(feature = "demo")]
@@ -19,6 +21,8 @@ mod doctor;
 mod exit;
 mod expires;
 mod instances;
+mod known_hosts;
+mod krl;
 mod logging;
 mod login;
 mod named;
@@ -33,6 +37,7 @@ mod server;
 #[cfg(feature = "service")]
 mod server_data;
 mod sessions;
+mod ssh_config;
 mod ssh_keys;
 mod status;
 mod syslog_socket;
@@ -98,6 +103,16 @@ enum Command {
     Sessions(sessions::Args),
     /// The account's instances
     Instances(instances::Args),
+    /// A user certificate, into the ssh-agent or beside a key
+    Cert(cert::Args),
+    /// The lines by which ssh believes the hosts of the account's instances
+    KnownHosts(known_hosts::Args),
+    /// Host entries for the account's instances
+    SshConfig(ssh_config::Args),
+    /// The account's certificate authorities
+    Ca(ca::Args),
+    /// The account's revocation list
+    Krl(krl::Args),
     /// Who did what from where with which key
     Audit(audit::Args),
     /// Prints what a shell needs to complete these commands
@@ -147,6 +162,11 @@ fn start(command: Command, out: &mut Output) -> anyhow::Result<Exit> {
         Command::ApiKeys(args) => api_keys::run(args, out),
         Command::Sessions(args) => sessions::run(args, out),
         Command::Instances(args) => instances::run(args, out),
+        Command::Cert(args) => cert::run(args, out),
+        Command::KnownHosts(args) => known_hosts::run(args, out),
+        Command::SshConfig(args) => ssh_config::run(args, out),
+        Command::Ca(args) => ca::run(args, out),
+        Command::Krl(args) => krl::run(args, out),
         Command::Audit(args) => audit::run(args, out),
         Command::Completions(args) => Ok(completions::run(&args, out)),
     }

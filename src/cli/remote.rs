@@ -7,6 +7,7 @@
 use super::exit::{Exit, Failed, exit_of_client};
 use super::saved::{Env, Hidden, Login, Saved, service_url};
 use crate::client::{Api, ClientError, Http, HttpOptions};
+use sha2::{Digest as _, Sha256};
 use std::convert::Infallible;
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ const NO_URL: &str = "no service named; run `sshkeyd login URL`, give --url, or 
                       as in https://keys.example.com";
 
 /// Where the service is, and by what right it is asked.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Service")]
 pub(super) struct RemoteArgs {
     /// The service's address, as in https://keys.example.com; by default that of the saved login
@@ -71,6 +72,15 @@ impl RemoteArgs {
         })
     }
 
+    /// Who would ask whom; nothing is asked for that.
+    ///
+    /// # Errors
+    /// As [`RemoteArgs::open`].
+    pub(super) fn asker(&self, env: Env<'_>) -> Result<Asker, Failed> {
+        let means = self.clone().means(env)?;
+        Ok(Asker::of(means.url, &means.token))
+    }
+
     fn means(self, env: Env<'_>) -> Result<Means, Failed> {
         let url = self.url.filter(|url| !url.trim().is_empty());
         let url = url.map(|url| service_url(&url)).transpose()?;
@@ -114,6 +124,26 @@ impl RemoteArgs {
             }),
             _ => Err(Failed::new(Exit::Usage, NO_URL)),
         }
+    }
+}
+
+/// Who asks whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Asker {
+    /// The service's address.
+    pub(super) url: String,
+    /// Eight hexadecimal digits that are others for another login or API key: what was got by a
+    /// login that has ended is dead, and is told from what is not by this.
+    pub(super) tag: String,
+}
+
+impl Asker {
+    /// Whoever has this token there.
+    pub(super) fn of(url: String, token: &Hidden) -> Self {
+        let digest = Sha256::digest(token.0.as_bytes());
+        let tag = digest.iter().take(4).map(|byte| format!("{byte:02x}"));
+        let tag = tag.collect();
+        Self { url, tag }
     }
 }
 

@@ -2,8 +2,11 @@
 //!
 //! Owns when a wait is over (interface.md section 1, `--wait`): every live instance has `proved`
 //! the key, or has `written` it and says why no proof can be had; of a key that was deleted with its
-//! sessions, every live instance has said what became of them. Refuses to count an instance that
+//! sessions, every live instance has said what became of them, and of one that was revoked, whether
+//! its revocation list is in force. Refuses to count an instance that
 //! has not spoken as one that has; those that are not live are counted, not waited for.
+
+mod list;
 
 use super::exit::{Exit, Failed};
 use super::output::Output;
@@ -60,7 +63,7 @@ fn standing<'a>(rollout: &'a Rollout, only: &[i64]) -> Standing<'a> {
 
 fn has_settled(instance: &RolloutInstance, ending: bool) -> bool {
     if ending {
-        return instance.end_sessions.is_some();
+        return instance.end_sessions.is_some() && list::has_settled(instance);
     }
     match instance.state {
         RolloutState::Proved => true,
@@ -193,7 +196,12 @@ pub(super) fn show_ended(waited: &Waited, out: &mut Output) -> bool {
         let Some(end) = &instance.end_sessions else {
             continue;
         };
-        let text = format!("{}: {}", named(instance), words_of_end(end));
+        let text = format!(
+            "{}: {}{}",
+            named(instance),
+            words_of_end(end),
+            list::words(instance)
+        );
         if is_done(end) {
             out.line(&text);
         } else {
@@ -202,8 +210,17 @@ pub(super) fn show_ended(waited: &Waited, out: &mut Output) -> bool {
         }
     }
     for instance in &standing.others {
-        out.error(&format!("{}: has not answered yet", named(instance)));
+        out.error(&match &instance.end_sessions {
+            Some(end) => format!(
+                "{}: {}{}",
+                named(instance),
+                words_of_end(end),
+                list::words(instance)
+            ),
+            None => format!("{}: has not answered yet", named(instance)),
+        });
     }
+    list::show_missing(&waited.rollout, out);
     done
 }
 
@@ -254,7 +271,7 @@ pub(super) fn show(rollout: &Rollout, out: &mut Output) {
                 id,
                 label,
                 seen,
-                words_of_deleted(i),
+                format!("{}{}", words_of_deleted(i), list::words(i)),
                 answer.unwrap_or_default(),
             ]
         };

@@ -9,6 +9,8 @@ mod edit;
 mod github;
 mod text;
 
+pub(super) use text::read_key;
+
 use super::exit::{Exit, Failed};
 use super::named::one;
 use super::output::Output;
@@ -42,13 +44,7 @@ enum Action {
     /// Deletes a key; every instance loses it
     Delete(DeleteArgs),
     /// Deletes a key, takes it out of every line, whoever put it there, and ends its sessions
-    Revoke {
-        /// Its id, its fingerprint, or its name
-        #[arg(value_name = "KEY")]
-        key: String,
-        #[command(flatten)]
-        remote: RemoteArgs,
-    },
+    Revoke(RevokeArgs),
     /// Shows how far a key, or its deletion, has come on every instance
     Rollout {
         /// Its id, its fingerprint, or its name; a deleted one goes by its id
@@ -85,6 +81,26 @@ struct DeleteArgs {
     remote: RemoteArgs,
 }
 
+#[derive(Debug, clap::Args)]
+struct RevokeArgs {
+    /// Its id, its fingerprint, or its name
+    #[arg(value_name = "KEY")]
+    key: String,
+    /// Wait until every live instance has said what became of its sessions, and whether sshd refuses
+    /// the key there; a minute by default
+    #[arg(
+        long,
+        value_name = "TIME",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "60s",
+        value_parser = duration
+    )]
+    wait: Option<Duration>,
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
 /// Runs one of them.
 pub(super) fn run(args: Args, out: &mut Output) -> anyhow::Result<Exit> {
     runtime()?.block_on(run_in(args, out))
@@ -104,12 +120,7 @@ async fn run_in(args: Args, out: &mut Output) -> anyhow::Result<Exit> {
         Action::Add(args) => return add::run(args, out).await,
         Action::Edit(args) => return edit::run(args, out).await,
         Action::Delete(args) => return delete(args, out).await,
-        Action::Revoke { key, remote } => {
-            let remote = remote.open()?;
-            let id = key_id(&remote, &key).await?;
-            remote.ask(remote.revoke_ssh_key(id)).await?;
-            out.line(&format!("revoked key {id}; it cannot be saved again"));
-        }
+        Action::Revoke(args) => return revoke(args, out).await,
         Action::Rollout { key, json, remote } => {
             let remote = remote.open()?;
             let id = key_id(&remote, &key).await?;
@@ -146,13 +157,32 @@ async fn delete(args: DeleteArgs, out: &mut Output) -> anyhow::Result<Exit> {
         .ask(remote.delete_ssh_key(id, args.end_sessions))
         .await?;
     out.line(&format!("deleted key {id}"));
-    let Some(within) = args.wait else {
+    ended(&remote, id, "deleted", args.wait, out).await
+}
+
+async fn revoke(args: RevokeArgs, out: &mut Output) -> anyhow::Result<Exit> {
+    let remote = args.remote.open()?;
+    let id = key_id(&remote, &args.key).await?;
+    remote.ask(remote.revoke_ssh_key(id)).await?;
+    out.line(&format!("revoked key {id}; it cannot be saved again"));
+    ended(&remote, id, "revoked", args.wait, out).await
+}
+
+/// Waits, where that is asked for, for what became of the sessions of a key that is gone.
+async fn ended(
+    remote: &Remote,
+    id: i64,
+    what: &str,
+    wait: Option<Duration>,
+    out: &mut Output,
+) -> anyhow::Result<Exit> {
+    let Some(within) = wait else {
         return Ok(Exit::Done);
     };
-    let waited = rollout::wait(&remote, id, within, &[], out)
+    let waited = rollout::wait(remote, id, within, &[], out)
         .await
         .with_context(|| {
-            format!("key {id} was deleted; what became of its sessions is not known")
+            format!("key {id} was {what}; what became of its sessions is not known")
         })?;
     Ok(match rollout::show_ended(&waited, out) {
         true => Exit::Done,

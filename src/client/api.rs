@@ -7,6 +7,7 @@
 mod account;
 mod agent;
 mod api_keys;
+mod certificates;
 mod instances;
 mod ssh_keys;
 

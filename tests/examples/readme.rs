@@ -144,16 +144,18 @@ fn split<'a>(words: &[&'a str]) -> (Vec<&'a str>, BTreeSet<&'a str>) {
     let mut path: Vec<&str> = words.by_ref().take(1).collect();
     if matches!(
         path[..],
-        ["account" | "ssh-keys" | "api-keys" | "sessions" | "instances"]
+        ["account" | "ssh-keys" | "api-keys" | "sessions" | "instances" | "ca" | "krl"]
     ) {
         path.extend(words.by_ref().take(1));
     }
-    // This one is a command with and without another word.
-    if path == ["server"] {
-        let errand = words.clone().next();
-        let errands = ["backup", "restore", "rotate-signer"];
-        path.extend(errand.filter(|word| errands.contains(word)));
-    }
+    // These are commands with and without another word.
+    let errands: &[&str] = match path[..] {
+        ["server"] => &["backup", "restore", "rotate-signer"],
+        ["cert"] => &["revoke"],
+        _ => &[],
+    };
+    let errand = words.clone().next();
+    path.extend(errand.filter(|word| errands.contains(word)));
     let flags = words
         .filter(|word| word.starts_with("--"))
         .map(|word| word.split('=').next().unwrap_or(word))
@@ -201,8 +203,9 @@ fn every_command_and_flag_stands_in_readmes_table() {
     for command in below(&help(&[])) {
         let text = help(&[&command]);
         let inner = below(&text);
-        // `[COMMAND]`: it does something without one, too.
-        let alone = inner.is_empty() || text.contains("[COMMAND]");
+        // It does something without one, too: `[COMMAND]`, or a usage of its own before that.
+        let usage = text.lines().find(|line| line.starts_with("Usage: "));
+        let alone = inner.is_empty() || usage.is_some_and(|line| !line.contains("<COMMAND>"));
         let own = alone.then(|| (command.clone(), flags(&text)));
         there.extend(own);
         for inner in inner {

@@ -8,6 +8,8 @@ mod cli;
 #[cfg(test)]
 mod cli_account;
 #[cfg(test)]
+mod cli_certificates;
+#[cfg(test)]
 mod console;
 #[cfg(test)]
 mod container;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::client::canned::{Canned, Reply};
-use crate::wire::RolloutCounts;
+use crate::wire::{RolloutCounts, RolloutKrl};
 
 fn on(id: i64, live: InstanceState, state: RolloutState, why: Option<&str>) -> RolloutInstance {
     RolloutInstance {
@@ -261,4 +261,55 @@ fn sessions_that_are_left_are_not_done() {
         !done && err.contains("instance 1 \"web1\": has not answered yet"),
         "{err}"
     );
+}
+
+#[test]
+fn a_revocation_waits_for_the_list_too_and_says_where_there_is_none() {
+    let answer = Some((OrderOutcome::Ended, 1, 0));
+    let mut rollout = of_deleted(&[
+        (1, Live, answer),
+        (2, Live, answer),
+        (3, Live, answer),
+        (4, Live, answer),
+        (5, Offline, None),
+    ]);
+    let list = |in_force, proved, why: Option<&str>| {
+        let why = why.map(str::to_owned);
+        Some(RolloutKrl {
+            in_force,
+            proved,
+            why,
+        })
+    };
+    let none = "not enforced here: its agent keeps no revocation list";
+    let said = [
+        list(true, true, None),
+        list(true, false, None),
+        list(false, false, Some(none)),
+        list(false, false, None),
+        list(false, false, Some(none)),
+    ];
+    for (instance, said) in rollout.instances.iter_mut().zip(said) {
+        instance.krl = said;
+    }
+    assert_eq!(standing(&rollout, &[]).others.len(), 1);
+    let (done, out, err) = ended(rollout.clone(), false);
+    assert!(!done);
+    let told = format!(
+        "instance 1 \"web1\": 1 session ended; sshd refuses what the revocation list has\n\
+         instance 2 \"web2\": 1 session ended; the revocation list is in force\n\
+         instance 3 \"web3\": 1 session ended; {none}\n"
+    );
+    assert!(out.ends_with(&told), "{out}");
+    assert_eq!(
+        err,
+        format!(
+            "sshkeyd: instance 4 \"web4\": 1 session ended; the revocation list has not come \
+             yet\ninstance 5 \"web5\": {none}\n"
+        )
+    );
+    // It has come: all is done, and the others are said.
+    rollout.instances[3].krl = list(true, true, None);
+    let (done, _, err) = ended(rollout, true);
+    assert!(done && err.starts_with("instance 5 "), "{err}");
 }

@@ -19,7 +19,11 @@ pub(super) fn public_key(file: &str) -> Result<String, Failed> {
     Ok(format!("{key} {comment}").trim_end().to_owned())
 }
 
-pub(super) fn read_key(file: &str) -> Result<(PublicKey, String), Failed> {
+/// The key and its comment; `-` is standard input.
+///
+/// # Errors
+/// As [`public_key`].
+pub(in crate::cli) fn read_key(file: &str) -> Result<(PublicKey, String), Failed> {
     let fault = |what: String| Failed::new(Exit::NotDone, format!("{file}: {what}"));
     let mut bytes = Vec::new();
     let limit = MAX_FILE as u64 + 1;

@@ -3,7 +3,7 @@
 use super::super::HttpOptions;
 use super::super::canned::{Canned, Reply};
 use super::*;
-use crate::wire::{HeartbeatAnswer, NewSshKey};
+use crate::wire::{HeartbeatAnswer, NewSshKey, RevokeCertificates};
 
 const TOKEN: &str = "skd_ses_secret";
 
@@ -237,5 +237,33 @@ fn an_address_with_a_query_is_no_service() {
         "http://a.example",
     ] {
         assert!(Api::try_new(http.clone(), bad, None).is_err(), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_list_is_bytes_and_a_page_is_none() {
+    let typed = |kind: &str| Reply::new("200 OK", &[&format!("Content-Type: {kind}")], "SSHKRL\n");
+    let reply = typed("application/octet-stream");
+    let (bytes, request) = asked(reply, async |api| api.krl().await).await;
+    assert_eq!(bytes, b"SSHKRL\n");
+    assert!(request.starts_with("GET /v1/krl HTTP/1.1\r\n"), "{request}");
+    let server = Canned::plain(vec![typed("text/html")]).await;
+    let error = api(&server.url).krl().await.unwrap_err();
+    assert!(matches!(error, ClientError::Malformed { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_revocation_names_one_thing_and_ends_sessions_only_where_that_is_asked_for() {
+    let which = RevokeCertificates {
+        serial: Some(7),
+        ..RevokeCertificates::default()
+    };
+    for (end, path) in [(false, ""), (true, "?end_sessions=true")] {
+        let reply = Reply::new("204 No Content", &[], "");
+        let call = async |api: Api| api.revoke_certificates(&which, end).await;
+        let ((), request) = asked(reply, call).await;
+        let line = format!("POST /v1/certificates/revoke{path} HTTP/1.1\r\n");
+        assert!(request.starts_with(&line), "{request}");
+        assert!(request.ends_with("\r\n\r\n{\"serial\":7}"), "{request}");
     }
 }
