@@ -12,6 +12,7 @@ mod limits;
 mod matrix;
 mod meanwhile;
 mod owners;
+mod parked;
 mod people;
 mod second_factor;
 mod served;
