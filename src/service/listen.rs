@@ -6,7 +6,7 @@
 use super::Service;
 use super::api;
 use super::crowd::Crowd;
-use super::parked::{Parked, Resumed, Seat};
+use super::parked::{Begun, Parked, Quiet, Seat};
 use super::patience::Patient;
 use super::tls::Reloading;
 use axum::Router;
@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
-const HEADERS: Duration = Duration::from_secs(10);
+pub(super) const HEADERS: Duration = Duration::from_secs(10);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -172,18 +172,27 @@ async fn converse(
     router: Router,
     mut conn: Conn,
 ) {
-    let mut stream = Resumed::new(stream);
-    // What is kept while a query is held is not to have room for what is needed while none is.
-    while let Some(parked) = Box::pin(speak(stream, &router, &mut conn)).await {
-        let Some(resumed) = parked.answered(&conn.seat).await else {
+    let mut quiet = Quiet::new(stream);
+    loop {
+        let begun = tokio::select! {
+            begun = quiet.begun() => begun,
+            () = conn.stopping() => None,
+        };
+        let Some(begun) = begun else { return };
+        // What is kept while a query is held is not to have room for what is needed while none is.
+        let Some(parked) = Box::pin(speak(begun, &router, &mut conn)).await else {
             return;
         };
-        stream = resumed;
+        let closes = || *conn.stopping.borrow();
+        let Some(again) = parked.answered(closes).await else {
+            return;
+        };
+        quiet = again;
     }
 }
 
 /// The same, until it ends or a request of it waits.
-async fn speak<S>(stream: Resumed<S>, router: &Router, conn: &mut Conn) -> Option<Parked<S>>
+async fn speak<S>(stream: Begun<S>, router: &Router, conn: &mut Conn) -> Option<Parked<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -202,16 +211,15 @@ where
         .header_read_timeout(HEADERS)
         .serve_connection(TokioIo::new(stream), answer);
     let ended = tokio::select! {
+        // A request that has come is read before a stop is heard of.
+        biased;
         ended = &mut connection => ended,
         () = seat.may_part() => {
             let parts = connection.into_parts();
             return seat.part(parts.io.into_inner().into_stream(), parts.read_buf);
         }
         () = conn.stopping() => {
-            // Hyper, told to stop, reads no request; an answer that waits for one goes first.
-            if !seat.closes_after() {
-                Pin::new(&mut connection).graceful_shutdown();
-            }
+            Pin::new(&mut connection).graceful_shutdown();
             connection.await
         }
     };

@@ -1,14 +1,15 @@
 //! A connection whose request is being waited for: nothing of HTTP is kept for it meanwhile.
 //!
-//! Hyper keeps two buffers of 8 KiB for as long as a request is under way, which is most of what a
-//! held query costs. So the answer that is waited for is kept beside the connection, not within it;
-//! once its handler says that it waits, the connection is taken apart, and a new one is made when
-//! the answer is there. That one is given a request line to read and answers with what has come.
-//! Refuses to know HTTP beyond that line.
+//! Hyper keeps two buffers of 8 KiB for as long as it has a connection, which is most of what a held
+//! query costs. So the answer that is waited for is kept beside the connection, not within it; once
+//! its handler says that it waits, the connection is taken apart. The answer is written here, and
+//! hyper gets the stream again when the next request begins. Reads nothing of HTTP.
 
-use axum::body::Body;
-use axum::http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use axum::http::{HeaderValue, Method, Request, Version};
+use super::listen::HEADERS;
+use crate::sys::clock;
+use axum::body::{Body, to_bytes};
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
+use axum::http::{HeaderValue, Method, Request, StatusCode, Version};
 use axum::response::Response;
 use bytes::{Buf as _, Bytes, BytesMut};
 use std::convert::Infallible;
@@ -16,12 +17,15 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::Notify;
 
 /// Bytes of later requests that are taken in while one is waited for; what comes beyond them waits
 /// with the sender.
 const EARLY: usize = 4 * 1024;
+
+/// Bytes of an answer that was waited for: a list and its signatures have 8 MiB at the most.
+const ANSWER: usize = 16 * 1024 * 1024;
 
 /// An answer under way.
 pub(super) type Answering =
@@ -33,21 +37,13 @@ pub(super) struct Seat(Arc<Seated>);
 
 #[derive(Default)]
 struct Seated {
-    taken: Mutex<Taken>,
+    under_way: Mutex<Option<UnderWay>>,
     waits: Notify,
-}
-
-#[derive(Default)]
-struct Taken {
-    /// What is to be answered next, whatever is asked.
-    ready: Option<Response>,
-    under_way: Option<UnderWay>,
 }
 
 struct UnderWay {
     answering: Answering,
-    /// What a new connection is to read; none where this one cannot be taken apart.
-    line: Option<Bytes>,
+    may_part: bool,
 }
 
 impl Seat {
@@ -57,12 +53,12 @@ impl Seat {
         request: Request<Body>,
         answer: impl FnOnce(Request<Body>) -> Answering,
     ) -> Answer {
-        let mut taken = self.lock();
-        if taken.ready.is_none() {
-            let line = line(&request);
-            let answering = answer(request);
-            taken.under_way = Some(UnderWay { answering, line });
-        }
+        let may_part = may_part(&request);
+        let answering = answer(request);
+        *self.lock() = Some(UnderWay {
+            answering,
+            may_part,
+        });
         Answer(self.clone())
     }
 
@@ -75,48 +71,38 @@ impl Seat {
     pub(super) async fn may_part(&self) {
         loop {
             self.0.waits.notified().await;
-            let taken = self.lock();
-            if taken.under_way.as_ref().is_some_and(|it| it.line.is_some()) {
+            if self.lock().as_ref().is_some_and(|it| it.may_part) {
                 return;
             }
         }
     }
 
-    /// Has the answer that is given next, if there is one, be the last of its connection.
-    pub(super) fn closes_after(&self) -> bool {
-        let mut taken = self.lock();
-        let last = HeaderValue::from_static("close");
-        let ready = taken.ready.as_mut();
-        ready
-            .map(|answer| answer.headers_mut().insert(CONNECTION, last))
-            .is_some()
-    }
-
     /// The request that is under way, out of its connection; none where it was answered just now.
     pub(super) fn part<S>(&self, stream: S, early: Bytes) -> Option<Parked<S>> {
-        let UnderWay { answering, line } = self.lock().under_way.take()?;
+        let under_way = self.lock().take()?;
         Some(Parked {
             stream,
             early: early.into(),
-            answering,
-            line: line?,
+            answering: under_way.answering,
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Taken> {
+    fn lock(&self) -> MutexGuard<'_, Option<UnderWay>> {
         // A request that panics is caught by what is around it.
-        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        let under_way = self.0.under_way.lock();
+        under_way.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The line that stands for a request whose connection was taken apart. One with a body has none:
-/// how much of that was read only its connection knows.
-fn line(request: &Request<Body>) -> Option<Bytes> {
+/// Whether the answer can be given without hyper. How much of a body was read only hyper knows, and
+/// a connection that is to end after its answer, or of an older HTTP, is its to end.
+fn may_part(request: &Request<Body>) -> bool {
     let headers = request.headers();
-    let has_body = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
-    let is_plain = request.version() == Version::HTTP_11 && !headers.contains_key(CONNECTION);
-    let may = request.method() == Method::GET && !has_body && is_plain;
-    may.then(|| Bytes::from_static(b"GET / HTTP/1.1\r\n\r\n"))
+    let length = headers.get_all(CONTENT_LENGTH).iter();
+    let has_body = length.into_iter().any(|bytes| bytes != "0");
+    let has_body = has_body || headers.contains_key(TRANSFER_ENCODING);
+    let goes_on = request.version() == Version::HTTP_11 && !headers.contains_key(CONNECTION);
+    request.method() == Method::GET && !has_body && goes_on
 }
 
 /// What a connection waits for.
@@ -126,16 +112,13 @@ impl Future for Answer {
     type Output = Result<Response, Infallible>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut taken = self.0.lock();
-        if let Some(ready) = taken.ready.take() {
-            return Poll::Ready(Ok(ready));
-        }
-        let Some(under_way) = &mut taken.under_way else {
+        let mut place = self.0.lock();
+        let Some(under_way) = place.as_mut() else {
             // It was taken away, and its connection ends.
             return Poll::Pending;
         };
         let answer = ready!(under_way.answering.as_mut().poll(context));
-        taken.under_way = None;
+        *place = None;
         Poll::Ready(answer)
     }
 }
@@ -145,32 +128,25 @@ pub(super) struct Parked<S> {
     stream: S,
     early: BytesMut,
     answering: Answering,
-    line: Bytes,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Parked<S> {
-    /// Waits for the answer. Gives the stream for the connection that is to give it; none where the
-    /// other end has gone.
-    pub(super) async fn answered(self, seat: &Seat) -> Option<Resumed<S>> {
+    /// Waits for the answer and gives it. The stream again; none where the other end has gone.
+    pub(super) async fn answered(self, closes: impl Fn() -> bool) -> Option<Quiet<S>> {
         let Self {
             mut stream,
             mut early,
             mut answering,
-            line,
         } = self;
         let answer = tokio::select! {
             answer = &mut answering => answer,
             () = gone(&mut stream, &mut early) => return None,
         };
+        drop(answering);
         let Ok(answer) = answer;
-        seat.lock().ready = Some(answer);
-        let mut first = BytesMut::with_capacity(line.len() + early.len());
-        first.extend_from_slice(&line);
-        first.extend_from_slice(&early);
-        Some(Resumed {
-            first: first.freeze(),
-            stream,
-        })
+        let closes = closes();
+        Box::pin(give(&mut stream, answer, closes)).await.ok()?;
+        (!closes).then_some(Quiet { stream, early })
     }
 }
 
@@ -181,37 +157,104 @@ async fn gone(stream: &mut (impl AsyncRead + Unpin), early: &mut BytesMut) {
         if room == 0 {
             return std::future::pending().await;
         }
-        let mut bytes = [0; 64];
-        let part = bytes.len().min(room);
-        match stream.read(bytes.get_mut(..part).unwrap_or_default()).await {
-            Ok(0) | Err(_) => return,
-            Ok(count) => early.extend_from_slice(bytes.get(..count).unwrap_or_default()),
+        if !matches!(read(stream, early, room).await, Ok(1..)) {
+            return;
         }
     }
 }
 
-/// A stream, and what is read before anything of it.
-pub(super) struct Resumed<S> {
+/// Reads what there is, but not more than there is room for.
+async fn read(
+    stream: &mut (impl AsyncRead + Unpin),
+    early: &mut BytesMut,
+    room: usize,
+) -> io::Result<usize> {
+    let mut bytes = [0; 64];
+    let part = bytes.get_mut(..room.min(64)).unwrap_or_default();
+    let count = stream.read(part).await?;
+    early.extend_from_slice(bytes.get(..count).unwrap_or_default());
+    Ok(count)
+}
+
+/// Writes an answer of known length (RFC 9112, sections 4 to 6).
+async fn give(
+    stream: &mut (impl AsyncWrite + Unpin),
+    answer: Response,
+    closes: bool,
+) -> io::Result<()> {
+    let (mut parts, body) = answer.into_parts();
+    let body = to_bytes(body, ANSWER).await.map_err(io::Error::other)?;
+    let now = clock::now()
+        .strftime("%a, %d %b %Y %H:%M:%S GMT")
+        .to_string();
+    let now = HeaderValue::try_from(now).map_err(io::Error::other)?;
+    parts.headers.entry(DATE).or_insert(now);
+    if parts.status != StatusCode::NOT_MODIFIED {
+        parts.headers.insert(CONTENT_LENGTH, body.len().into());
+    }
+    if closes {
+        parts
+            .headers
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    let reason = parts.status.canonical_reason().unwrap_or_default();
+    let mut head = BytesMut::with_capacity(512);
+    head.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", parts.status.as_str()).as_bytes());
+    for (name, value) in &parts.headers {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    let mut all = head.freeze().chain(body);
+    stream.write_all_buf(&mut all).await?;
+    stream.flush().await
+}
+
+/// A stream between two requests, with what was read of the next.
+pub(super) struct Quiet<S> {
+    stream: S,
+    early: BytesMut,
+}
+
+impl<S: AsyncRead + Unpin> Quiet<S> {
+    /// A stream of which nothing was read.
+    pub(super) fn new(stream: S) -> Self {
+        Self {
+            stream,
+            early: BytesMut::new(),
+        }
+    }
+
+    /// Waits for a request to begin; none where none does in time.
+    pub(super) async fn begun(mut self) -> Option<Begun<S>> {
+        if self.early.is_empty() {
+            let first = read(&mut self.stream, &mut self.early, EARLY);
+            let first = tokio::time::timeout(HEADERS, first).await;
+            let Ok(Ok(1..)) = first else { return None };
+        }
+        Some(Begun {
+            first: self.early.freeze(),
+            stream: self.stream,
+        })
+    }
+}
+
+/// A stream of which the beginning of a request was read.
+pub(super) struct Begun<S> {
     first: Bytes,
     stream: S,
 }
 
-impl<S> Resumed<S> {
-    /// A stream of which nothing was read.
-    pub(super) fn new(stream: S) -> Self {
-        Self {
-            first: Bytes::new(),
-            stream,
-        }
-    }
-
+impl<S> Begun<S> {
     /// The stream. Whoever takes it has read what stood before it.
     pub(super) fn into_stream(self) -> S {
         self.stream
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Resumed<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Begun<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -230,7 +273,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Resumed<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Resumed<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Begun<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
