@@ -2,10 +2,15 @@
 //! what is measured.
 
 use crate::stage::Outcome;
+use rustls_pki_types::{CertificateDer, ServerName};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// A request, as it goes over the wire but for its end.
 pub(crate) struct Request {
@@ -24,7 +29,7 @@ impl Request {
     }
 
     fn new(method: &str, path: &str, token: &str, body: String) -> Self {
-        let head = format!("{method} {path} HTTP/1.1\r\nhost: bench\r\n");
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n");
         let request = Self { head, body };
         match token {
             "" => request,
@@ -57,13 +62,52 @@ impl Answer {
     }
 }
 
+/// Where the service listens.
+#[derive(Clone)]
+pub(crate) struct Server {
+    address: SocketAddr,
+    tls: Option<TlsConnector>,
+}
+
+impl Server {
+    pub(crate) fn plain(address: SocketAddr) -> Self {
+        Self { address, tls: None }
+    }
+
+    /// One that shows this certificate, for `localhost`.
+    pub(crate) fn secure(address: SocketAddr, shows: CertificateDer<'static>) -> Outcome<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add(shows)?;
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self {
+            address,
+            tls: Some(TlsConnector::from(Arc::new(config))),
+        })
+    }
+}
+
+/// What a request goes over.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + Sync> Stream for S {}
+
 /// A connection.
-pub(crate) struct Conn(Option<TcpStream>);
+pub(crate) struct Conn(Option<Box<dyn Stream>>);
 
 impl Conn {
-    pub(crate) async fn open(to: SocketAddr) -> std::io::Result<Self> {
-        let stream = TcpStream::connect(to).await?;
+    pub(crate) async fn open(to: &Server) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(to.address).await?;
         stream.set_nodelay(true)?;
+        let stream: Box<dyn Stream> = match &to.tls {
+            None => Box::new(stream),
+            Some(tls) => {
+                let name = ServerName::try_from("localhost").map_err(std::io::Error::other)?;
+                Box::new(tls.connect(name, stream).await?)
+            }
+        };
         Ok(Self(Some(stream)))
     }
 
@@ -71,7 +115,7 @@ impl Conn {
         self.0 = None;
     }
 
-    fn stream(&mut self) -> std::io::Result<&mut TcpStream> {
+    fn stream(&mut self) -> std::io::Result<&mut Box<dyn Stream>> {
         let closed = || std::io::Error::from(std::io::ErrorKind::NotConnected);
         self.0.as_mut().ok_or_else(closed)
     }
@@ -79,7 +123,9 @@ impl Conn {
     pub(crate) async fn send(&mut self, request: &Request) -> std::io::Result<()> {
         let Request { head, body } = request;
         let text = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
-        self.stream()?.write_all(text.as_bytes()).await
+        let stream = self.stream()?;
+        stream.write_all(text.as_bytes()).await?;
+        stream.flush().await
     }
 
     pub(crate) async fn answer(&mut self) -> std::io::Result<Answer> {

@@ -24,6 +24,7 @@ mod limits;
 mod listen;
 mod metrics;
 mod nonce;
+mod parked;
 mod patience;
 mod people;
 mod permissions;

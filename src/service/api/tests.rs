@@ -14,6 +14,7 @@ mod limits;
 mod matrix;
 mod meanwhile;
 mod owners;
+mod parked;
 mod people;
 mod second_factor;
 mod served;
