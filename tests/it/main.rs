@@ -46,6 +46,10 @@ mod openssh10;
 #[cfg(test)]
 mod own_file;
 #[cfg(test)]
+mod package;
+#[cfg(test)]
+mod package_rented;
+#[cfg(test)]
 mod people;
 #[cfg(test)]
 mod plan;

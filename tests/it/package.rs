@@ -1,0 +1,545 @@
+//! The Debian package: installed, upgraded, removed and purged by dpkg in a Debian 13 of its own, with
+//! a real service, a real sshd, and logins that go on.
+
+use crate::support::host::read;
+use crate::support::openssh10;
+use crate::support::process::{Daemon, Ran, port, wait_for, wait_until};
+use crate::support::service::Service;
+use crate::support::sshd::{KeyPair, WorkDir, keygen, openssh, put};
+use sshkeyd::keys::PublicKey;
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+#[path = "../../package/manuals.rs"]
+mod manuals;
+
+/// PID 1 of the Debian below `$1`.
+const BOOT: &str = r#"
+set -eu
+mount --bind "$1" "$1"
+mount -t proc proc "$1/proc"
+mount --rbind /dev "$1/dev"
+: >"$1.booted"
+exec chroot "$1" /bin/sh -c 'while :; do sleep 1 & wait $!; done'
+"#;
+
+/// What an administrator has written, and never finds changed.
+const EDITED: &str = "# as the administrator likes it\n";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The package as the version before, and as it is; made once.
+struct Packages {
+    _dir: WorkDir,
+    before: PathBuf,
+    now: PathBuf,
+}
+
+fn packages() -> &'static Packages {
+    static MADE: OnceLock<Packages> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let dir = WorkDir::new();
+        let pages = dir.path().join("man");
+        fs::create_dir(&pages).unwrap();
+        manuals::write(&pages).unwrap();
+        let package = |version: &str| {
+            let file = dir.path().join(format!("{version}.deb"));
+            let mut build = Command::new(root().join("package/deb"));
+            build
+                .args(["--program", env!("CARGO_BIN_EXE_sshkeyd")])
+                .args(["--deb-version", version, "--output"])
+                .arg(&file)
+                .env("SSHKEYD_MANUALS", &pages);
+            Ran::of(&mut build).done();
+            file
+        };
+        let (before, now) = (package("0.0.9-1"), package("0.1.0-1"));
+        Packages {
+            _dir: dir,
+            before,
+            now,
+        }
+    })
+}
+
+/// A Debian 13 of its own, where nothing starts by itself.
+struct Debian {
+    init: Daemon,
+    port: u16,
+    root: PathBuf,
+    dir: WorkDir,
+}
+
+impl Debian {
+    fn boot() -> Self {
+        let dir = WorkDir::new();
+        let root = dir.path().join("debian");
+        let mut copy = Command::new("cp");
+        Ran::of(copy.arg("-a").arg(openssh10::tree()).arg(&root)).done();
+        for (package, name) in [(&packages().before, "before"), (&packages().now, "now")] {
+            fs::copy(package, root.join(format!("{name}.deb"))).unwrap();
+        }
+        let mut unshare = Command::new("unshare");
+        unshare
+            .args(["--pid", "--mount", "--propagation=private"])
+            .args(["--fork", "--kill-child", "sh", "-c", BOOT, "boot"])
+            .arg(&root)
+            .stdin(Stdio::null());
+        let mut init = Daemon::start("debian", &mut unshare, dir.path());
+        wait_until("Debian to boot", || {
+            assert!(init.is_up(), "{}", init.log());
+            dir.path().join("debian.booted").exists()
+        });
+        Self {
+            init,
+            port: port(),
+            root,
+            dir,
+        }
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
+    /// One line in a shell of it.
+    fn shell(&self, line: &str) -> Ran {
+        let pid = self.init.pid();
+        let children = format!("/proc/{pid}/task/{pid}/children");
+        let pid_1: u32 = wait_for("PID 1", || {
+            let text = read(Path::new(&children));
+            text.split_whitespace().next()?.parse().ok()
+        });
+        let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--target={pid_1}"))
+            .args(["--mount", "--pid", "chroot"])
+            .arg(&self.root)
+            .args([
+                "env",
+                "-i",
+                "HOME=/root",
+                "LC_ALL=C.UTF-8",
+                path,
+                "sh",
+                "-c",
+                line,
+            ])
+            .stdin(Stdio::null());
+        Ran::of(&mut command)
+    }
+
+    /// Its sshd, by its own sshd_config, on a port of its own.
+    fn start_sshd(&self) {
+        let line = format!(
+            "mkdir -p /run/sshd && /usr/sbin/sshd -p {} -o ListenAddress=127.0.0.1 -o UsePAM=no \
+             -E /var/log/sshd.log",
+            self.port
+        );
+        self.shell(&line).done();
+    }
+
+    fn lets_in(&self, key: &KeyPair) -> bool {
+        let text = read(&self.path("etc/ssh/ssh_host_ed25519_key.pub"));
+        let host_key = PublicKey::parse_text(&text).unwrap().0;
+        let address: SocketAddr = (Ipv4Addr::LOCALHOST, self.port).into();
+        let mut ssh = openssh("ssh", (address, &host_key, self.dir.path()), &key.private);
+        ssh.args(["-o", "ConnectTimeout=20", "root@127.0.0.1", "true"]);
+        ssh.stdin(Stdio::null()).output().unwrap().status.success()
+    }
+
+    fn key(&self, name: &str) -> KeyPair {
+        keygen(self.dir.path(), name, "ed25519")
+    }
+
+    fn authorized_keys(&self) -> String {
+        read(&self.path("root/.ssh/authorized_keys"))
+    }
+
+    /// A configuration of an administrator, and the key that he has put there himself.
+    fn configure(&self, service: &Service, method: &str, own: &KeyPair) -> String {
+        let (_, token) = service.create_instance("web");
+        put(&self.path("etc/sshkeyd/enroll-token"), &token, 0o600);
+        let text = format!(
+            "{EDITED}[[source]]\nname = \"account\"\naccount.urls = [\"{}\"]\n\
+             account.enroll-token-file = \"/etc/sshkeyd/enroll-token\"\n\
+             [[target]]\nuser = \"root\"\nsources = [\"account\"]\nmethod = \"{method}\"\n\
+             [verify]\nsshd = \"127.0.0.1:{}\"\n",
+            service.url, self.port
+        );
+        put(&self.path("etc/sshkeyd/agent.toml"), &text, 0o644);
+        let authorized = format!("{} mine\n", own.public);
+        put(&self.path("root/.ssh/authorized_keys"), &authorized, 0o600);
+        authorized
+    }
+
+    /// The agent, as somebody starts it who has no systemd.
+    fn start_agent(&self) {
+        let agent = "setsid sshkeyd agent </dev/null >>/var/log/agent.log 2>&1 &";
+        self.shell(agent).done();
+        wait_until("the agent to answer", || {
+            self.shell("sshkeyd status").code == Some(0)
+        });
+    }
+
+    fn stop_agent(&self) {
+        self.shell("kill $(pidof sshkeyd)").done();
+        wait_until("the agent's end", || !self.runs());
+    }
+
+    fn runs(&self) -> bool {
+        let exes = self.shell("for p in /proc/[0-9]*; do readlink $p/exe || :; done");
+        exes.out
+            .lines()
+            .any(|exe| exe.starts_with("/usr/bin/sshkeyd"))
+    }
+
+    fn program(&self) -> PathBuf {
+        self.path("usr/bin/sshkeyd")
+    }
+
+    /// Every name below its root with kind, mode and owner, and what a file of /etc or a home reads;
+    /// but what dpkg keeps for itself, and what the kernel shows.
+    fn everything(&self) -> BTreeMap<PathBuf, String> {
+        let mut all = BTreeMap::new();
+        let mut todo = vec![self.root.clone()];
+        let not = ["proc", "dev", "var/lib/dpkg", "var/log", "var/cache", "tmp"];
+        while let Some(path) = todo.pop() {
+            let name = path.strip_prefix(&self.root).unwrap().to_owned();
+            let about = fs::symlink_metadata(&path).unwrap();
+            let mut holds = String::new();
+            if about.is_dir() {
+                let below = fs::read_dir(&path).unwrap();
+                todo.extend(
+                    below
+                        .map(|entry| entry.unwrap().path())
+                        .filter(|path| !not.iter().any(|not| *path == self.root.join(not))),
+                );
+            } else if about.is_file() && (name.starts_with("etc") || name.starts_with("root")) {
+                holds = format!("{:?}", fs::read(&path).unwrap());
+            }
+            let fixed = format!("{:o} {}:{} {holds}", about.mode(), about.uid(), about.gid());
+            all.insert(name, fixed);
+        }
+        all
+    }
+}
+
+/// Names in the one that are not, or not the same, in the other.
+fn differ(one: &BTreeMap<PathBuf, String>, other: &BTreeMap<PathBuf, String>) -> Vec<PathBuf> {
+    let is_other = |(name, fixed): &(&PathBuf, &String)| other.get(*name) != Some(*fixed);
+    one.iter()
+        .filter(is_other)
+        .map(|(name, _)| name.clone())
+        .collect()
+}
+
+#[test]
+#[ignore = "needs root; tests/run includes it"]
+fn from_the_first_installation_to_the_purge_nobody_loses_what_is_his() {
+    let (service, debian) = (Service::start(), Debian::boot());
+    let [laptop, late, own] = ["laptop", "late", "own"].map(|name| debian.key(name));
+    put(&debian.path("root/.ssh-was-here"), "", 0o600);
+    debian
+        .shell("mkdir -m 0700 /root/.ssh && mkdir -p /run/sshd")
+        .done();
+    debian.start_sshd();
+    let before = debian.everything();
+
+    // Installed it does nothing yet, and says nothing.
+    let ran = debian.shell("dpkg -i /before.deb").done();
+    assert_eq!(ran.err, "", "{ran:?}");
+    assert!(!debian.runs());
+    assert!(
+        debian
+            .shell("getent passwd sshkeyd-keys")
+            .done()
+            .out
+            .contains("nologin")
+    );
+    let link = |unit: &str| {
+        let wants = "etc/systemd/system/multi-user.target.wants";
+        debian.path(wants).join(unit).is_symlink()
+    };
+    assert!(link("sshkeyd-agent.service") && !link("sshkeyd-server.service"));
+    assert!(
+        !debian.path("etc/sshkeyd/agent.toml").exists(),
+        "it is the administrator's to write"
+    );
+    let refused = debian.shell("sshkeyd agent");
+    assert_eq!(refused.code, Some(78), "{refused:?}");
+    assert_eq!(
+        debian
+            .shell("dpkg --verify sshkeyd | grep -v /usr/share/")
+            .out,
+        ""
+    );
+
+    // It keeps the account's keys.
+    let authorized = debian.configure(&service, "block", &own);
+    debian.shell("sshkeyd check").done();
+    let config = read(&debian.path("etc/sshkeyd/agent.toml"));
+    debian.start_agent();
+    service.save(&laptop.public, "laptop", &["--wait"]);
+    assert!(debian.lets_in(&laptop) && debian.lets_in(&own) && !debian.lets_in(&late));
+
+    // An upgrade finds the administrator's words, and leaves them.
+    let server_unit = "etc/systemd/system/sshkeyd-agent.service.d/mine.conf";
+    fs::create_dir_all(debian.path(server_unit).parent().unwrap()).unwrap();
+    put(&debian.path(server_unit), "[Service]\nNice=5\n", 0o644);
+    let old_program = fs::metadata(debian.program()).unwrap().ino();
+    let ran = debian.shell("dpkg -i /now.deb").done();
+    assert_eq!(ran.err, "", "{ran:?}");
+    assert_ne!(fs::metadata(debian.program()).unwrap().ino(), old_program);
+    assert_eq!(read(&debian.path("etc/sshkeyd/agent.toml")), config);
+    assert_eq!(read(&debian.path(server_unit)), "[Service]\nNice=5\n");
+    assert!(link("sshkeyd-agent.service") && debian.lets_in(&laptop));
+    debian.stop_agent();
+    debian.start_agent();
+    service.save(&late.public, "late", &["--wait"]);
+    assert!(debian.lets_in(&late), "the same instance goes on");
+
+    // Removed: the agent ends, and everybody who got in gets in.
+    let block = debian.authorized_keys();
+    let ran = debian.shell("dpkg -r sshkeyd").done();
+    assert!(!ran.err.contains("rror"), "{ran:?}");
+    assert!(!debian.program().exists() && !debian.runs());
+    assert_eq!(debian.authorized_keys(), block);
+    assert!(debian.lets_in(&laptop) && debian.lets_in(&late) && debian.lets_in(&own));
+    assert_eq!(read(&debian.path("etc/sshkeyd/agent.toml")), config);
+
+    // Installed again it is the same instance, and what was deleted meanwhile goes.
+    let ids: serde_json::Value = service.run(&["ssh-keys", "list", "--json"]).done().json();
+    let items = ids["items"].as_array().unwrap();
+    let laptop_id = items.iter().find(|item| item["name"] == "laptop").unwrap();
+    service.delete(laptop_id["id"].as_i64().unwrap());
+    debian.shell("dpkg -i /now.deb").done();
+    assert!(!debian.path("var/lib/sshkeyd/program").exists());
+    debian.start_agent();
+    wait_until("the deleted key to go", || {
+        !debian
+            .authorized_keys()
+            .contains(&laptop.public.to_string())
+    });
+    assert!(debian.lets_in(&late) && !debian.lets_in(&laptop));
+
+    // Purged: nothing is left that is ours, and what was there is as it was.
+    debian.shell("dpkg -r sshkeyd").done();
+    let ran = debian.shell("dpkg -P sshkeyd").done();
+    assert_eq!(ran.err, "", "{ran:?}");
+    assert_eq!(debian.authorized_keys(), authorized);
+    assert!(debian.lets_in(&own) && !debian.lets_in(&late));
+    let after = debian.everything();
+    // The file that its owner has made, and the drop-in of the administrator.
+    let unit_dir = Path::new(server_unit).parent().unwrap().to_owned();
+    let own_file = PathBuf::from("root/.ssh/authorized_keys");
+    let mut left = differ(&after, &before);
+    // Backups of the system's own tools.
+    left.retain(|name| {
+        !["passwd-", "group-", "shadow-", "gshadow-"]
+            .iter()
+            .any(|backup| *name == Path::new("etc").join(backup))
+    });
+    assert_eq!(left, [unit_dir, server_unit.into(), own_file]);
+    let gone: Vec<_> = before
+        .keys()
+        .filter(|name| !after.contains_key(*name))
+        .collect();
+    assert_eq!(gone, [] as [&PathBuf; 0]);
+    let known = debian.shell("dpkg -s sshkeyd");
+    assert_ne!(known.code, Some(0), "{known:?}");
+}
+
+#[test]
+#[ignore = "needs a real sshd; tests/run includes it"]
+fn while_sshd_asks_the_program_for_keys_the_package_stays() {
+    let (service, debian) = (Service::start(), Debian::boot());
+    let [laptop, own] = ["laptop", "own"].map(|name| debian.key(name));
+    debian.shell("mkdir -m 0700 /root/.ssh").done();
+    debian.start_sshd();
+    debian.shell("dpkg -i /now.deb").done();
+    let authorized = debian.configure(&service, "command", &own);
+    debian.start_agent();
+    service.save(&laptop.public, "laptop", &["--wait"]);
+    assert!(debian.lets_in(&laptop) && debian.lets_in(&own));
+    assert_eq!(debian.authorized_keys(), authorized);
+
+    for ask in ["dpkg -r sshkeyd", "dpkg -P sshkeyd"] {
+        let ran = debian.shell(ask);
+        assert_ne!(ran.code, Some(0), "{ran:?}");
+        assert!(
+            ran.err.contains("AuthorizedKeysCommand") && ran.err.contains("sshkeyd unmanage"),
+            "{ran:?}"
+        );
+        assert!(debian.program().exists() && debian.runs() && debian.lets_in(&laptop));
+    }
+    let state = debian
+        .shell("dpkg-query -W -f '${db:Status-Abbrev}' sshkeyd")
+        .out;
+    assert_eq!(state.trim(), "ii", "it is whole");
+
+    // What it says to do first keeps the keys.
+    let config = debian.path("etc/sshkeyd/agent.toml");
+    let text = read(&config).replace("\"command\"", "\"block\"");
+    put(&config, &text, 0o644);
+    wait_until("sshd not to ask any more", || {
+        !debian
+            .shell("sshd -T")
+            .out
+            .contains("sshkeyd authorized-keys")
+            && debian.lets_in(&laptop)
+    });
+    debian.shell("dpkg -r sshkeyd").done();
+    assert!(debian.lets_in(&laptop) && debian.lets_in(&own) && !debian.runs());
+    debian.shell("dpkg -P sshkeyd").done();
+    assert_eq!(debian.authorized_keys(), authorized);
+    assert!(!debian.path("var/lib/sshkeyd").exists() && !debian.path("etc/sshkeyd").exists());
+}
+
+#[test]
+#[ignore = "needs root; tests/run includes it"]
+fn what_cannot_be_taken_out_is_named_and_what_is_the_owners_stays() {
+    let (service, debian) = (Service::start(), Debian::boot());
+    let [laptop, own] = ["laptop", "own"].map(|name| debian.key(name));
+    debian.shell("mkdir -m 0700 /root/.ssh").done();
+    debian.start_sshd();
+    debian.shell("dpkg -i /now.deb").done();
+    debian.configure(&service, "block", &own);
+    debian.start_agent();
+    service.save(&laptop.public, "laptop", &["--wait"]);
+    for (path, text) in [
+        ("etc/sshkeyd/break-glass.pub", "# his\n"),
+        ("var/lib/private/sshkeyd-server/sshkeyd.db", "accounts"),
+    ] {
+        fs::create_dir_all(debian.path(path).parent().unwrap()).unwrap();
+        put(&debian.path(path), text, 0o600);
+    }
+    debian.shell("dpkg -r sshkeyd").done();
+    // The file is where the agent would not write.
+    debian.shell("cd /root/.ssh && mv authorized_keys away && ln -s away authorized_keys && chown -h 1 authorized_keys").done();
+    let ran = debian.shell("dpkg -P sshkeyd").done();
+    assert!(
+        ran.err.contains("authorized_keys") && ran.err.contains("are yours to take out"),
+        "{ran:?}"
+    );
+    assert!(
+        ran.err
+            .contains("holds the accounts of the service, and stays"),
+        "{ran:?}"
+    );
+    assert!(read(&debian.path("root/.ssh/away")).contains("BEGIN sshkeyd"));
+    assert_eq!(read(&debian.path("etc/sshkeyd/break-glass.pub")), "# his\n");
+    assert_eq!(
+        read(&debian.path("var/lib/private/sshkeyd-server/sshkeyd.db")),
+        "accounts"
+    );
+    assert!(
+        !debian.path("etc/sshkeyd/enroll-token").exists()
+            && !debian.path("var/lib/sshkeyd").exists()
+    );
+}
+
+#[test]
+#[ignore = "needs root; tests/run includes it"]
+fn lintian_has_nothing_to_say() {
+    let mut lintian = Command::new("lintian");
+    lintian
+        .args([
+            "--allow-root",
+            "--fail-on",
+            "error,warning",
+            "--info",
+            "--show-overrides",
+        ])
+        .args(["--profile", "debian"])
+        .arg(&packages().now);
+    let said = Ran::of(&mut lintian);
+    let found = |mark: &str| {
+        said.out
+            .lines()
+            .filter(|line| line.starts_with(mark))
+            .count()
+    };
+    assert!(
+        said.code == Some(0) && found("E:") + found("W:") == 0,
+        "{}{}",
+        said.out,
+        said.err
+    );
+    // Each override has its reason, and something to override.
+    let text = read(&root().join("package/debian/lintian-overrides"));
+    let tags = text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty());
+    assert!(found("O:") >= tags.count(), "{}", said.out);
+    assert!(!said.out.contains("unused-override"), "{}", said.out);
+}
+
+#[test]
+#[ignore = "needs man(1); tests/run includes it"]
+fn every_command_and_file_has_a_page_that_man_shows_without_a_word() {
+    let dir = tempfile::tempdir().unwrap();
+    manuals::write(dir.path()).unwrap();
+    let mut pages: Vec<PathBuf> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    pages.sort();
+    for name in [
+        "sshkeyd.1",
+        "sshkeyd-agent.1",
+        "sshkeyd-ssh-keys-add.1",
+        "sshkeyd-server-backup.1",
+        "sshkeyd-agent.toml.5",
+        "sshkeyd-server.toml.5",
+    ] {
+        assert!(pages.contains(&dir.path().join(name)), "{name}: {pages:?}");
+    }
+    for page in &pages {
+        let mut man = Command::new("man");
+        man.args(["--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z"])
+            .arg(page)
+            .env("LC_ALL", "C.UTF-8")
+            .env("MANROFFSEQ", "")
+            .env("MANWIDTH", "80");
+        let said = man.output().unwrap();
+        let words = String::from_utf8_lossy(&said.stderr);
+        assert!(
+            said.status.success() && words.is_empty(),
+            "{}: {words}",
+            page.display()
+        );
+    }
+    // Every key of the examples has an entry, in force or not.
+    let mut man = Command::new("man");
+    man.arg("-l").arg(dir.path().join("sshkeyd-agent.toml.5"));
+    let shown = Ran::of(
+        man.env("MANPAGER", "cat")
+            .env("MANWIDTH", "120")
+            .env("LC_ALL", "C.UTF-8"),
+    )
+    .done()
+    .out;
+    let (entries, example) = shown.split_once("EXAMPLE").unwrap();
+    for key in [
+        "state-dir",
+        "unprivileged",
+        "account.urls",
+        "adopt",
+        "end-on-revoke",
+        "file.path",
+    ] {
+        assert!(
+            entries.contains(&format!("{key} = ")) && example.contains(key),
+            "{key}: {shown}"
+        );
+    }
+}
