@@ -32,7 +32,7 @@ fn filled(text: &str, service: &Service, line: &str) -> String {
 /// A container that runs this at every start of its own has the account's keys.
 fn makes_an_instance(service: &Service, machine: &Machine, id: i64, start: &str) {
     let [key, later] = [(); 2].map(|()| public_key());
-    service.save(&key, &key.fingerprint().to_string(), &[]);
+    service.save(&key, &format!("{id}-first"), &[]);
     let ran = machine.shell(start).done();
     assert!(ran.out.contains("has the account's keys"), "{ran:?}");
     assert!(machine.keys().contains(&key.to_string()));
@@ -40,7 +40,7 @@ fn makes_an_instance(service: &Service, machine: &Machine, id: i64, start: &str)
     // The container stops, and starts again with the same line.
     machine.shell("kill $(cat /run/sshkeyd/agent.pid)").done();
     wait_until("the end", || machine.agents() == 0);
-    service.save(&later, &later.fingerprint().to_string(), &[]);
+    service.save(&later, &format!("{id}-later"), &[]);
     machine.shell(start).done();
     assert_eq!(machine.agents(), 1);
     wait_until("the key that came meanwhile", || {
