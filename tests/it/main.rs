@@ -58,6 +58,8 @@ mod proof;
 #[cfg(test)]
 mod reader;
 #[cfg(test)]
+mod recorded;
+#[cfg(test)]
 mod revoked;
 #[cfg(test)]
 mod seal;
