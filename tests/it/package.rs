@@ -543,3 +543,80 @@ fn every_command_and_file_has_a_page_that_man_shows_without_a_word() {
         );
     }
 }
+
+#[test]
+#[ignore = "needs root; tests/run includes it"]
+fn the_package_holds_what_belongs_to_it() {
+    let mut list = Command::new("dpkg-deb");
+    let list = Ran::of(list.arg("--contents").arg(&packages().now))
+        .done()
+        .out;
+    for path in [
+        "/usr/bin/sshkeyd",
+        "/usr/lib/systemd/system/sshkeyd-agent.service",
+        "/usr/lib/systemd/system/sshkeyd-server.service",
+        "/usr/lib/sysusers.d/sshkeyd.conf",
+        "/usr/lib/tmpfiles.d/sshkeyd.conf",
+        "/usr/share/man/man1/sshkeyd.1.gz",
+        "/usr/share/man/man5/sshkeyd-agent.toml.5.gz",
+        "/usr/share/man/man5/sshkeyd-server.toml.5.gz",
+        "/usr/share/bash-completion/completions/sshkeyd",
+        "/usr/share/zsh/vendor-completions/_sshkeyd",
+        "/usr/share/fish/vendor_completions.d/sshkeyd.fish",
+        "/usr/share/doc/sshkeyd/README.md",
+        "/usr/share/doc/sshkeyd/README.Debian",
+        "/usr/share/doc/sshkeyd/copyright",
+        "/usr/share/doc/sshkeyd/crates",
+        "/usr/share/doc/sshkeyd/changelog.Debian.gz",
+        "/usr/share/doc/sshkeyd/examples/agent.toml",
+        "/usr/share/doc/sshkeyd/examples/server.toml",
+        "/usr/share/doc/sshkeyd/examples/cloud-init.yaml",
+        "/usr/share/doc/sshkeyd/examples/onstart",
+    ] {
+        let found = list
+            .lines()
+            .find(|line| line.ends_with(&format!(" .{path}")));
+        let found = found.unwrap_or_else(|| panic!("no {path} in {list}"));
+        assert!(found.contains(" 0/0 "), "{found}");
+    }
+    // A configuration in /etc would start the agent with somebody else's service.
+    assert!(!list.contains(" ./etc"), "{list}");
+    let mut depends = Command::new("dpkg-deb");
+    let depends = Ran::of(depends.arg("--field").arg(&packages().now).arg("Depends"));
+    assert!(depends.done().out.contains("libc6 (>= "), "it links glibc");
+    let changelog = read(&root().join("package/debian/changelog"));
+    let newest = format!("sshkeyd ({}-", env!("CARGO_PKG_VERSION"));
+    assert!(changelog.starts_with(&newest), "{changelog}");
+}
+
+#[test]
+fn shells_take_the_scripts_and_the_completions() {
+    let scripts = [
+        "deb",
+        "agent-static",
+        "onstart",
+        "debian/postinst",
+        "debian/prerm",
+        "debian/postrm",
+    ];
+    let mut check = Command::new("shellcheck");
+    check.args(scripts.map(|name| root().join("package").join(name)));
+    let said = check
+        .output()
+        .expect("shellcheck is there: apt-get install shellcheck");
+    assert!(
+        said.status.success(),
+        "{}",
+        String::from_utf8_lossy(&said.stdout)
+    );
+    let mut bash = Command::new("bash");
+    let script = "set -euo pipefail; eval \"$(\"$1\" completions bash)\"; complete -p sshkeyd";
+    bash.args([
+        "--norc",
+        "-c",
+        script,
+        "bash",
+        env!("CARGO_BIN_EXE_sshkeyd"),
+    ]);
+    assert!(Ran::of(&mut bash).done().out.contains("_sshkeyd"));
+}

@@ -50,7 +50,7 @@ fn makes_an_instance(service: &Service, machine: &Machine, id: i64, start: &str)
 
 #[test]
 #[ignore = "needs root; tests/run includes it"]
-fn onstart_makes_a_container_an_instance_with_curl_or_wget() {
+fn onstart_makes_a_rented_machine_an_instance_with_curl_or_wget() {
     let service = Service::start();
     for without in ["wget", "curl"] {
         let machine = Machine::boot(without);

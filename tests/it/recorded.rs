@@ -540,9 +540,9 @@ fn state_directories_of_an_earlier_version_are_taken_over() {
         let state = was.dir.join("state");
         let about = json_of(&state.join("about.json"));
         let mut service = Service::start_with_data(|data| {
-            copy(&state.join("service"), data, &|bytes| bytes);
-            // Where the service looks for them.
-            fs::rename(data.join("secrets"), data.parent().unwrap().join("secrets")).unwrap();
+            let secrets = data.parent().unwrap().join("secrets");
+            copy(&state.join("service/secrets"), &secrets, &|bytes| bytes);
+            copy(&state.join("service/data"), data, &|bytes| bytes);
         });
         service.api_key = about["api_key"].as_str().unwrap().to_owned();
         service.account = about["account"].as_i64().unwrap();

@@ -45,8 +45,8 @@ pub(super) fn calls(exchanges: &[Exchange]) -> Calls {
     for exchange in exchanges {
         let status = exchange.answer.head.split(' ').nth(1).unwrap();
         let status: u16 = status.parse().unwrap();
-        // How often an agent asked in vain before it renewed is chance.
-        if status >= 400 && exchange.call.contains("/v1/agent/") {
+        // How often an agent asked in vain, and what it waited for, is chance.
+        if status >= 300 && exchange.call.contains("/v1/agent/") {
             continue;
         }
         let bodies = calls.entry((normal(&exchange.call), status)).or_default();
@@ -326,7 +326,8 @@ fn keep_state(into: &Path, host: &Host, home: &Home, service: &Service, instance
         [],
     );
     assert_eq!(renamed, Ok(1));
-    let one_file = data.join("sshkeyd.db").display().to_string();
+    fs::create_dir_all(data.join("data")).unwrap();
+    let one_file = data.join("data/sshkeyd.db").display().to_string();
     database.execute("VACUUM INTO ?1", [one_file]).unwrap();
     write(
         &state.join("about.json"),
