@@ -31,7 +31,7 @@ pub(super) struct Bodies {
 pub(super) type Calls = BTreeMap<(String, u16), Bodies>;
 
 /// `GET /v1/ssh-keys/7?x=y` is `GET /v1/ssh-keys/{id}`.
-fn normal(call: &str) -> String {
+pub(super) fn normal(call: &str) -> String {
     let path = call.split('?').next().unwrap();
     let part = |part: &str| match part.parse::<i64>() {
         Ok(_) => "{id}".to_owned(),
