@@ -2,10 +2,9 @@
 //!
 //! Owns which shells there are. Refuses to write it anywhere but to stdout.
 
-use super::Cli;
 use super::exit::Exit;
 use super::output::Output;
-use clap::{CommandFactory as _, ValueEnum};
+use clap::ValueEnum;
 use clap_complete::{Shell, generate};
 
 #[derive(Debug, clap::Args)]
@@ -33,7 +32,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> Exit {
         For::Fish => Shell::Fish,
     };
     let mut script = Vec::new();
-    generate(shell, &mut Cli::command(), "sshkeyd", &mut script);
+    generate(shell, &mut super::command(), "sshkeyd", &mut script);
     out.raw(&script);
     Exit::Done
 }

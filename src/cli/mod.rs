@@ -119,6 +119,12 @@ enum Command {
     Completions(completions::Args),
 }
 
+/// The command line, for what is made of it: manual pages.
+#[must_use]
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// Runs the command that `args` name (the program's own name first) and says how it ended.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut out = Output::of_process();

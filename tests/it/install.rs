@@ -38,14 +38,15 @@ done
 exec chroot "$root" /bin/sh -c 'while :; do sleep 1 & wait $!; done'
 "#;
 
-struct Machine {
+/// A machine whose programs are this one's and all else its own.
+pub(crate) struct Machine {
     dir: WorkDir,
     init: Daemon,
 }
 
 impl Machine {
     /// Without these programs.
-    fn boot(without: &str) -> Self {
+    pub(crate) fn boot(without: &str) -> Self {
         let dir = WorkDir::new();
         let root = dir.path().join("root");
         for name in ["etc", "root/.ssh", "var/lib", "run", "tmp"] {
@@ -84,7 +85,7 @@ impl Machine {
         Self { dir, init }
     }
 
-    fn path(&self, path: &str) -> PathBuf {
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.dir.path().join("root").join(path)
     }
 
@@ -102,7 +103,7 @@ impl Machine {
     }
 
     /// One line in a shell of it.
-    fn shell(&self, line: &str) -> Ran {
+    pub(crate) fn shell(&self, line: &str) -> Ran {
         let mut command = Command::new("nsenter");
         command
             .arg(format!("--target={}", self.pid_1()))
@@ -119,7 +120,7 @@ impl Machine {
         Ran::of(&mut command)
     }
 
-    fn keys(&self) -> String {
+    pub(crate) fn keys(&self) -> String {
         read(&self.path("root/.ssh/authorized_keys"))
     }
 
@@ -137,7 +138,7 @@ impl Machine {
         kept.collect()
     }
 
-    fn agents(&self) -> usize {
+    pub(crate) fn agents(&self) -> usize {
         let all = self
             .shell("for p in /proc/[0-9]*; do readlink $p/exe || :; done")
             .out;
@@ -147,7 +148,7 @@ impl Machine {
     }
 }
 
-fn instance(service: &Service, label: &str) -> (i64, String) {
+pub(crate) fn instance(service: &Service, label: &str) -> (i64, String) {
     let made = service.run(&["instances", "create", "--label", label, "--json"]);
     let made: Value = made.done().json();
     let line = made["install"].as_str().unwrap();

@@ -52,6 +52,10 @@ mod openssh10;
 #[cfg(test)]
 mod own_file;
 #[cfg(test)]
+mod package;
+#[cfg(test)]
+mod package_rented;
+#[cfg(test)]
 mod people;
 #[cfg(test)]
 mod plan;
@@ -61,6 +65,8 @@ mod proof;
 mod proof_certificates;
 #[cfg(test)]
 mod reader;
+#[cfg(test)]
+mod recorded;
 #[cfg(test)]
 mod revoked;
 #[cfg(test)]

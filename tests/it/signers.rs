@@ -16,7 +16,8 @@ fn subscribed() -> (Service, Home, Host) {
     (service, home, host)
 }
 
-fn rotate(service: &Service, more: &[&str]) -> Ran {
+/// Another signer of lists, from the next reload on.
+pub(crate) fn rotate(service: &Service, more: &[&str]) -> Ran {
     let mut rotate = sshkeyd();
     rotate.args(["server", "rotate-signer"]).args(more);
     rotate
@@ -26,14 +27,14 @@ fn rotate(service: &Service, more: &[&str]) -> Ran {
 }
 
 /// HUP, until the log has said this once more.
-fn reload(service: &Service, what: &str) {
+pub(crate) fn reload(service: &Service, what: &str) {
     let count = || service.log().matches(what).count();
     let before = count();
     service.signal("HUP");
     wait_until(what, || count() > before);
 }
 
-const ADOPTED: &str = "snapshot signer adopted";
+pub(crate) const ADOPTED: &str = "snapshot signer adopted";
 
 #[test]
 fn agents_go_on_after_a_rotation_and_after_two_that_they_missed() {

@@ -16,7 +16,7 @@ mod verdict;
 pub use asked::Asked;
 pub use banner::{Greeting, greet, read_banner, sshd_version};
 pub use budget::{REFUSALS_A_MINUTE, RefusalBudget};
-pub use effective::{DEFAULT_MAX_AUTH_TRIES, EffectiveConfig, Algorithms};
+pub use effective::{Algorithms, DEFAULT_MAX_AUTH_TRIES, EffectiveConfig};
 pub use host_certificate::{Shown, shown_certificate};
 pub use verdict::{Outcome, Unknown};
 

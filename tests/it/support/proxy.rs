@@ -18,6 +18,15 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
+/// What was asked, and what the service answered, before anybody lied.
+#[derive(Debug, Clone)]
+pub(crate) struct Exchange {
+    /// Method and path, with its query.
+    pub(crate) call: String,
+    pub(crate) request: Vec<u8>,
+    pub(crate) answer: Answer,
+}
+
 /// The proxy. It listens for as long as the test process runs; it holds nothing but a port.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
@@ -29,6 +38,7 @@ struct Shared {
     lie: Mutex<Lie>,
     snapshots: Mutex<Vec<Answer>>,
     requests: Mutex<Vec<(String, Vec<u8>)>>,
+    exchanges: Mutex<Vec<Exchange>>,
     bytes_only: AtomicBool,
     /// Who is connected, by his address.
     open: Mutex<HashMap<SocketAddr, TcpStream>>,
@@ -43,6 +53,7 @@ impl Proxy {
             lie: Mutex::new(Box::new(|_, answer| Some(answer))),
             snapshots: Mutex::default(),
             requests: Mutex::default(),
+            exchanges: Mutex::default(),
             bytes_only: AtomicBool::new(false),
             open: Mutex::default(),
         });
@@ -105,6 +116,11 @@ impl Proxy {
             .collect()
     }
 
+    /// Everything that was asked and answered, the newest last.
+    pub(crate) fn exchanges(&self) -> Vec<Exchange> {
+        self.shared.exchanges.lock().unwrap().clone()
+    }
+
     /// Every snapshot that the service has sent, the newest last.
     pub(crate) fn snapshots(&self) -> Vec<Answer> {
         self.shared.snapshots.lock().unwrap().clone()
@@ -126,8 +142,17 @@ fn pass(mut client: TcpStream, shared: &Shared) -> Option<()> {
         .set_read_timeout(Some(Duration::from_secs(320)))
         .ok()?;
     send(&mut server, &head, &body).ok()?;
-    let (head, body) = message(&mut server).ok()?;
-    let answer = Answer { head, body };
+    let (head, answered) = message(&mut server).ok()?;
+    let call = first.rsplit_once(' ').map_or(&*first, |(call, _)| call);
+    let answer = Answer {
+        head,
+        body: answered,
+    };
+    shared.exchanges.lock().unwrap().push(Exchange {
+        call: call.to_owned(),
+        request: body,
+        answer: answer.clone(),
+    });
     if first.contains("/v1/agent/snapshot") && answer.head.contains(" 200 ") {
         shared.snapshots.lock().unwrap().push(answer.clone());
     }

@@ -2,11 +2,12 @@
 
 use crate::wire::{
     Account, AccountSession, ApiKey, ApiKeySecret, Attachment, AuditItem, Cas, EditApiKey,
-    EditInstance, EditSshKey, EnrollAnswer, EnrollRequest, HeartbeatAnswer, HeartbeatRequest,
-    Instance, LoginAnswer, LoginRequest, NewApiKey, NewInstance, NewInstanceAnswer, NewSshKey,
-    NewUserCertificate, NonceAnswer, Page, PasswordChange, PasswordGiven, Probes, RenewAnswer,
-    RenewRequest, RevokeCertificates, Rollout, RotateCa, SignUpRequest, SignedSnapshot, SshKey,
-    TotpBegun, TotpConfirm, TotpConfirmed, TotpStatus, UserCertificate,
+    EditInstance, EditSshKey, EnrollAnswer, EnrollRequest, Handover, HeartbeatAnswer,
+    HeartbeatRequest, Instance, LoginAnswer, LoginRequest, NewApiKey, NewInstance,
+    NewInstanceAnswer, NewSshKey, NewUserCertificate, NonceAnswer, Page, PasswordChange,
+    PasswordGiven, Probes, RenewAnswer, RenewRequest, RevokeCertificates, Rollout, RotateCa,
+    SignUpRequest, SignedSnapshot, SshKey, TotpBegun, TotpConfirm, TotpConfirmed, TotpStatus,
+    UserCertificate,
 };
 use crate::wire::{
     ApproveHostKey, HostCertificatesAnswer, HostCertificatesRequest, RevokedHostKey,
@@ -165,7 +166,7 @@ const TABLE: &[About] = &[
     row("POST", "/v1/agent/enroll", "Spend an enrolment token", Some(of::<EnrollRequest>), &[(200, json::<EnrollAnswer>())]),
     row("GET", "/v1/agent/nonce", "What a renewal is signed over", None, &[(200, json::<NonceAnswer>())]),
     row("POST", "/v1/agent/renew", "A new session key for a signature", Some(of::<RenewRequest>), &[(200, json::<RenewAnswer>())]),
-    row("GET", "/v1/agent/signers", "How the set of signers came to be what it is", None, &[(200, json::<serde_json::Value>())]),
+    row("GET", "/v1/agent/signers", "How the set of signers came to be what it is", None, &[(200, json::<Page<Handover>>())]),
     with(&[WAIT], row("GET", "/v1/agent/snapshot", "The signed list, now or as soon as it is another one", None,
         &[(200, json::<SignedSnapshot>()), (304, Body::None)])),
     row("POST", "/v1/agent/host-certificates", "Certificates for the host keys that sshd serves", Some(of::<HostCertificatesRequest>),
