@@ -7,6 +7,7 @@
 
 mod agent;
 mod check;
+mod database;
 mod duration;
 mod fault;
 mod not_yet;
@@ -26,6 +27,7 @@ mod target;
 mod url;
 
 pub use agent::{AgentConfig, Reload, SshdPaths};
+pub use database::{Database, Postgres};
 pub use duration::{DurationError, parse_duration, show_duration};
 pub use fault::{Fault, Faults, Place};
 pub use notes::notes;

@@ -40,7 +40,7 @@ mod words;
 
 pub use account_acts::AccountSummary;
 pub use accounts::{AccountError, NewAccount};
-pub use backup::{BackupError, Restored, backup, restore};
+pub use backup::{BackupError, Restored, backup, lift, restore};
 pub use signers::{Rotated, rotate_signer};
 
 use crate::config::{ServerConfig, TlsFiles};
@@ -108,7 +108,7 @@ pub struct Parts {
     max_held: usize,
     clock: Clock,
     /// Nobody restores the database meanwhile.
-    _in_use: Arc<Held>,
+    _in_use: Arc<Option<Held>>,
 }
 
 impl Deref for Service {
@@ -142,16 +142,7 @@ impl Service {
     }
 
     fn open_at(config: &ServerConfig, clock: Clock) -> Result<Self, ServiceError> {
-        let in_use = Held::shared(&config.database).map_err(|source| {
-            let source = match source.kind() {
-                io::ErrorKind::WouldBlock => io::Error::other("being restored; wait for its end"),
-                _ => source,
-            };
-            StoreError::File {
-                path: config.database.clone(),
-                source,
-            }
-        })?;
+        let in_use = config.database.file().map(in_use).transpose()?;
         let secrets = Secrets::load(&config.secrets_dir)?;
         let hub = Arc::new(Hub::default());
         let bell = hub.clone();
@@ -260,6 +251,20 @@ impl Service {
         };
         self.store.settle_orders(is_live, now).await
     }
+}
+
+/// Has the file, beside others that use it.
+fn in_use(file: &Path) -> Result<Held, StoreError> {
+    Held::shared(file).map_err(|source| {
+        let source = match source.kind() {
+            io::ErrorKind::WouldBlock => io::Error::other("being restored; wait for its end"),
+            _ => source,
+        };
+        StoreError::File {
+            path: file.to_owned(),
+            source,
+        }
+    })
 }
 
 /// Serves until `shutdown` is done: then takes no more, ends held queries at once, and gives what

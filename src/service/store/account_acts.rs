@@ -9,7 +9,8 @@ use super::orders;
 use super::ssh_keys::keys_of;
 use super::{Commit, Kinds, Store, StoreError, millis, revision, time, time_opt};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+use super::db;
+use super::db::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use serde_json::json;
 
 /// The key that an order to end sessions names which no deletion gave; no key has this id.
@@ -74,7 +75,7 @@ impl Store {
                 .query_map([millis(now)], |row| {
                     let count = |name: &str| {
                         let count: i64 = row.get(name)?;
-                        Ok::<_, rusqlite::Error>(count.unsigned_abs())
+                        Ok::<_, db::Error>(count.unsigned_abs())
                     };
                     Ok(AccountRow {
                         id: row.get("id")?,
@@ -90,7 +91,7 @@ impl Store {
                         ],
                     })
                 })?
-                .collect::<rusqlite::Result<_>>()?;
+                .collect::<db::Result<_>>()?;
             Ok(rows)
         })
         .await
@@ -124,10 +125,10 @@ impl Store {
         let committed = self.committed.clone();
         self.call(move |db| {
             let account = actor.account;
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
             let changed = tx.execute(
                 "UPDATE accounts SET disabled_at = ?2
-                 WHERE id = ?1 AND (disabled_at IS NULL) = (?2 IS NOT NULL)",
+                 WHERE id = ?1 AND (disabled_at IS NULL) = (CAST(?2 AS BIGINT) IS NOT NULL)",
                 params![account, off.then(|| millis(now))],
             )?;
             if changed == 0 {
@@ -195,7 +196,7 @@ impl Store {
                 .query_map([account], |row| {
                     Ok((row.get("id")?, row.get("label")?, row.get("status")?))
                 })?
-                .collect::<rusqlite::Result<_>>()?;
+                .collect::<db::Result<_>>()?;
             let keys = keys_of(&tx, account)?;
             Ok(Some(Remains {
                 revision,
@@ -216,7 +217,7 @@ impl Store {
         let committed = self.committed.clone();
         self.call(move |db| {
             let account = actor.account;
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
             let email = tx
                 .query_row(
                     "DELETE FROM accounts WHERE id = ?1 AND disabled_at IS NOT NULL
@@ -239,7 +240,7 @@ impl Store {
 }
 
 /// Whether the account is disabled.
-pub(super) fn is_disabled(db: &Connection, account: i64) -> rusqlite::Result<bool> {
+pub(super) fn is_disabled(db: &Connection, account: i64) -> db::Result<bool> {
     db.prepare_cached("SELECT 1 FROM accounts WHERE id = ?1 AND disabled_at IS NOT NULL")?
         .exists([account])
 }

@@ -6,7 +6,8 @@
 
 use super::{Commit, Kinds, Store, StoreError, millis, time};
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
+use super::db;
+use super::db::{Connection, Row, TransactionBehavior, params};
 use serde_json::Value;
 use std::net::IpAddr;
 
@@ -155,7 +156,11 @@ impl Store {
     ) -> Result<(), StoreError> {
         let committed = self.committed.clone();
         self.call(move |db| {
-            note(db, &actor, &act, now)?;
+            // In its account's turn: whoever has read a row has read those before it.
+            let turn = TransactionBehavior::Account(actor.account);
+            let tx = db.transaction_with_behavior(turn)?;
+            note(&tx, &actor, &act, now)?;
+            tx.commit()?;
             committed(Commit::of(actor.account, Kinds::AUDIT));
             Ok(())
         })
@@ -178,7 +183,7 @@ impl Store {
                     params![account, before, i64::try_from(limit).unwrap_or(i64::MAX)],
                     audit_row,
                 )?
-                .collect::<rusqlite::Result<_>>()?;
+                .collect::<db::Result<_>>()?;
             Ok(rows)
         })
         .await
@@ -191,7 +196,7 @@ pub(super) fn note(
     actor: &Actor,
     act: &Act,
     now: Timestamp,
-) -> rusqlite::Result<()> {
+) -> db::Result<()> {
     let (kind, id, name) = actor.by.columns();
     db.prepare_cached(
         "INSERT INTO audit (account, at, action, outcome, by_kind, by_id, by_name, address, about,
@@ -214,7 +219,7 @@ pub(super) fn note(
     Ok(())
 }
 
-fn audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
+fn audit_row(row: &Row<'_>) -> db::Result<AuditRow> {
     Ok(AuditRow {
         id: row.get("id")?,
         at: time(row, "at")?,

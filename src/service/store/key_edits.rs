@@ -7,7 +7,7 @@ use super::audit::{Actor, note};
 use super::ssh_keys::{self, KeyRow, NewKey, Refused, act, by_id, by_text, key_row, scope_word};
 use super::{Commit, MAX_ORDERS, Store, StoreError, millis, orders};
 use jiff::Timestamp;
-use rusqlite::{TransactionBehavior, params};
+use super::db::{TransactionBehavior, params};
 
 /// What became of an edit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Store {
     ) -> Result<Edited, StoreError> {
         let (account, committed) = (actor.account, self.committed.clone());
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
             let Some(before) = by_id(&tx, account, was.id)? else {
                 return Ok(Edited::NoKey);
             };

@@ -9,7 +9,8 @@ use super::audit::{Act, Actor, note};
 use super::{Commit, Kinds, Store, StoreError, millis, revision, time};
 use crate::wire::{OrderOutcome, OrderResult};
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
+use super::db;
+use super::db::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 use serde_json::json;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -64,7 +65,7 @@ impl Store {
         let (account, committed) = (actor.account, self.committed.clone());
         self.call(move |db| {
             // An instance may say the same thing again and again: that is to cost no write.
-            let mut new = results;
+            let mut new = results.clone();
             let mut ask = db.prepare_cached(
                 "SELECT 1 FROM orders o WHERE o.id = ?1 AND o.account = ?2 AND NOT EXISTS
                    (SELECT 1 FROM order_results WHERE order_id = ?1 AND instance = ?3)",
@@ -84,7 +85,7 @@ impl Store {
             if new.is_empty() {
                 return Ok(new);
             }
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
             let mut kept = Vec::new();
             for result in new {
                 let changed = tx.execute(
@@ -148,7 +149,7 @@ impl Store {
                     "SELECT * FROM order_results WHERE order_id = ?1 ORDER BY instance",
                 )?
                 .query_map([order.id], result_row)?
-                .collect::<rusqlite::Result<_>>()?;
+                .collect::<db::Result<_>>()?;
             Ok(Some((order, results)))
         })
         .await
@@ -163,12 +164,12 @@ impl Store {
     ) -> Result<(), StoreError> {
         let committed = self.committed.clone();
         self.call(move |db| {
-            if !db.prepare_cached("SELECT 1 FROM orders")?.exists([])? {
+            if !db.prepare_cached("SELECT 1 FROM orders LIMIT 1")?.exists([])? {
                 return Ok(());
             }
-            let leaving = leaving(db, is_live, now)?;
+            let leaving = leaving(db, &is_live, now)?;
             let over = db
-                .prepare_cached("SELECT 1 FROM orders WHERE until <= ?1")?
+                .prepare_cached("SELECT 1 FROM orders WHERE until <= ?1 LIMIT 1")?
                 .exists([millis(now)])?;
             if leaving.is_empty() && !over {
                 return Ok(());
@@ -200,7 +201,7 @@ fn leaving(
     db: &Connection,
     is_live: impl Fn(i64) -> bool,
     now: Timestamp,
-) -> rusqlite::Result<Vec<(i64, i64)>> {
+) -> db::Result<Vec<(i64, i64)>> {
     let open: Vec<(i64, i64, bool, bool)> = db
         .prepare_cached(
             "SELECT o.id, o.account, o.until <= ?1,
@@ -210,7 +211,7 @@ fn leaving(
         .query_map([millis(now)], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
         })?
-        .collect::<rusqlite::Result<_>>()?;
+        .collect::<db::Result<_>>()?;
     let mut there = db.prepare_cached(
         "SELECT id FROM instances
          WHERE account = ?1 AND identity_key IS NOT NULL AND removal_keys IS NULL",
@@ -228,7 +229,7 @@ fn leaving(
                 Entry::Vacant(place) => {
                     let mut ids = there
                         .query_map([account], |row| row.get(0))?
-                        .collect::<rusqlite::Result<Vec<i64>>>()?;
+                        .collect::<db::Result<Vec<i64>>>()?;
                     ids.retain(|id| is_live(*id));
                     place.insert(ids)
                 }
@@ -256,7 +257,7 @@ pub(super) fn give(
     (key, fingerprint): (i64, &str),
     revision: u64,
     now: Timestamp,
-) -> rusqlite::Result<i64> {
+) -> db::Result<i64> {
     tx.execute(
         "UPDATE orders SET left_at = ?3
          WHERE account = ?1 AND fingerprint = ?2 AND left_at IS NULL",
@@ -281,19 +282,19 @@ pub(super) fn give(
 }
 
 /// How many orders stand in the account's list.
-pub(super) fn open_count(db: &Connection, account: i64) -> rusqlite::Result<i64> {
+pub(super) fn open_count(db: &Connection, account: i64) -> db::Result<i64> {
     db.prepare_cached("SELECT count(*) FROM orders WHERE account = ?1 AND left_at IS NULL")?
         .query_row([account], |row| row.get(0))
 }
 
 /// The orders of the account's list, by id.
-pub(super) fn orders_of(db: &Connection, account: i64) -> rusqlite::Result<Vec<OrderRow>> {
+pub(super) fn orders_of(db: &Connection, account: i64) -> db::Result<Vec<OrderRow>> {
     db.prepare_cached("SELECT * FROM orders WHERE account = ?1 AND left_at IS NULL ORDER BY id")?
         .query_map([account], order_row)?
         .collect()
 }
 
-fn order_row(row: &Row<'_>) -> rusqlite::Result<OrderRow> {
+fn order_row(row: &Row<'_>) -> db::Result<OrderRow> {
     Ok(OrderRow {
         id: row.get("id")?,
         key: row.get("key")?,
@@ -305,7 +306,7 @@ fn order_row(row: &Row<'_>) -> rusqlite::Result<OrderRow> {
     })
 }
 
-fn result_row(row: &Row<'_>) -> rusqlite::Result<ResultRow> {
+fn result_row(row: &Row<'_>) -> db::Result<ResultRow> {
     Ok(ResultRow {
         instance: row.get("instance")?,
         outcome: outcome(&row.get::<_, String>("outcome")?),
@@ -343,7 +344,8 @@ mod tests {
     #[test]
     fn one_silent_instance_is_waited_for_and_nobody_is_looked_at_twice() {
         let dir = tempfile::tempdir().unwrap();
-        let db = super::super::sqlite::open(&dir.path().join("a.db")).unwrap();
+        let db = super::super::sqlite::open(&dir.path().join("a.db"));
+        let db = Connection::from(db.unwrap());
         db.execute_batch(
             "INSERT INTO accounts (id, email, email_key, revision, changed_at, created_at)
                  VALUES (1, 'a', 'a', 1, 1, 1);
