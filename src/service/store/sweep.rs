@@ -19,6 +19,17 @@ pub(in crate::service) struct Sweep {
     failed: bool,
 }
 
+#[cfg(test)]
+impl Sweep {
+    /// As if the last look had found no server.
+    pub(super) fn failed(self) -> Self {
+        Self {
+            failed: true,
+            ..self
+        }
+    }
+}
+
 /// What a look finds.
 enum Look {
     /// Nothing, or these accounts: account, transaction, and whether a token may have ended.

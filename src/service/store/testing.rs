@@ -12,8 +12,12 @@ use std::sync::{Mutex, PoisonError};
 /// Databases that were made, and the directories of the tests that use them.
 static MADE: Mutex<Vec<(PathBuf, String)>> = Mutex::new(Vec::new());
 
-/// The database of this directory, made if there is none yet.
+/// The database of this directory, made if there is none yet. Where a test has put SQLite's file
+/// there itself it is that.
 pub(in crate::service) fn database(dir: &Path) -> Database {
+    if dir.join("a.db").exists() {
+        return Database::Sqlite(dir.join("a.db"));
+    }
     match std::env::var_os("SSHKEYD_TEST_POSTGRES") {
         Some(socket) => Database::Postgres(on_server(&socket.into_string().unwrap(), dir)),
         None => Database::Sqlite(dir.join("a.db")),
@@ -34,6 +38,31 @@ pub(in crate::service) fn with<T: Send>(
         Database::Sqlite(path) => job(&mut sqlite::open(&path).unwrap().into()),
         Database::Postgres(database) => apart(&database, job),
     }
+}
+
+/// All that the database holds, as it holds it and, of bytes on a server, in hexadecimal too.
+pub(in crate::service) fn contents(dir: &Path) -> Vec<Vec<u8>> {
+    let Database::Postgres(database) = database(dir) else {
+        let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        let files = files.filter(|path| path.is_file());
+        return files.map(|path| std::fs::read(path).unwrap()).collect();
+    };
+    let tables = "SELECT CAST(table_name AS TEXT) FROM information_schema.tables
+                  WHERE table_schema = 'public'";
+    let rows = apart(&database, |db| {
+        let mut tables = db.prepare(tables)?;
+        let tables = tables.query_map([], |row| row.get::<_, String>(0))?;
+        let mut rows = Vec::new();
+        for table in tables {
+            let sql = format!("SELECT CAST(t AS TEXT) FROM {} t", table?);
+            let mut all = db.prepare(&sql)?;
+            for row in all.query_map([], |row| row.get::<_, String>(0))? {
+                rows.push(row?);
+            }
+        }
+        Ok(rows)
+    });
+    rows.unwrap().into_iter().map(String::into_bytes).collect()
 }
 
 /// An API key of this account.

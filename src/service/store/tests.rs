@@ -273,8 +273,8 @@ async fn too_many_orders_leave_the_key_as_it_is_and_a_revocation_goes_through() 
         for n in 0..MAX_ORDERS {
             tx.execute(
                 "INSERT INTO orders (account, key, fingerprint, revision, asked_at, until)
-                 VALUES (1, ?1, ?1, 1, 1, 99999)",
-                [n],
+                 VALUES (1, ?1, ?2, 1, 1, 99999)",
+                db::params![n, n.to_string()],
             )?;
         }
         Ok(tx.commit()?)

@@ -85,7 +85,7 @@ impl Session {
 
     /// Waits on this thread.
     pub(in crate::service::store) fn pause(&self, time: Duration) {
-        self.runtime.block_on(tokio::time::sleep(time));
+        self.runtime.block_on(async { tokio::time::sleep(time).await });
     }
 
     /// What the session said when it connected (`SHOW`).

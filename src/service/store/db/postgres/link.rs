@@ -188,11 +188,8 @@ fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, Fault> {
 #[derive(Clone)]
 struct Tls(Option<TlsConnector>);
 
-/// A handshake that is to be made with the host of this name.
-struct Handshake {
-    connector: TlsConnector,
-    name: ServerName<'static>,
-}
+/// A handshake that is to be made with the host of this name; none where none is wanted.
+struct Handshake(Option<(TlsConnector, ServerName<'static>)>);
 
 /// A connection under TLS. Without channel binding: the certificate is verified.
 pub(in crate::service::store) struct Encrypted<S>(tokio_rustls::client::TlsStream<S>);
@@ -203,14 +200,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for T
     type Error = io::Error;
 
     fn make_tls_connect(&mut self, host: &str) -> io::Result<Handshake> {
+        let Some(connector) = &self.0 else {
+            return Ok(Handshake(None));
+        };
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-        match &self.0 {
-            Some(connector) => Ok(Handshake {
-                connector: connector.clone(),
-                name,
-            }),
-            None => Err(io::Error::other("TLS was not asked for")),
-        }
+        Ok(Handshake(Some((connector.clone(), name))))
     }
 }
 
@@ -220,8 +214,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for Hands
     type Future = Pin<Box<dyn Future<Output = io::Result<Encrypted<S>>> + Send>>;
 
     fn connect(self, stream: S) -> Self::Future {
-        let made = self.connector.connect(self.name, stream);
-        Box::pin(async { made.await.map(Encrypted) })
+        Box::pin(async {
+            let none = || io::Error::other("TLS was not asked for");
+            let (connector, name) = self.0.ok_or_else(none)?;
+            connector.connect(name, stream).await.map(Encrypted)
+        })
     }
 }
 

@@ -44,11 +44,10 @@ CREATE TABLE ssh_keys (
     revision     BIGINT NOT NULL,           -- the account's, of the key's last change
     last_used_at BIGINT,
     scope        TEXT   NOT NULL DEFAULT 'all' CHECK (scope IN ('all', 'some')),
-    saved_at     BIGINT NOT NULL DEFAULT 0  -- when its present text was saved
+    saved_at     BIGINT NOT NULL DEFAULT 0, -- when its present text was saved
+    UNIQUE (account, fingerprint)           -- the text itself may be longer than an index takes
 );
 
--- A key's text may be longer than an index takes: its digest stands for it.
-CREATE UNIQUE INDEX ssh_keys_of_account ON ssh_keys (account, sha256(convert_to(public_key, 'UTF8')));
 CREATE INDEX ssh_keys_by_id ON ssh_keys (account, id);
 
 CREATE TABLE instances (
