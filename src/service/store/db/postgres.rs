@@ -107,10 +107,25 @@ impl Session {
     }
 
     pub(super) fn query(&self, sql: &str, values: &[Value<'_>]) -> Result<Vec<Row>, Fault> {
-        let statement = self.ready(sql)?;
-        let rows = self.say(async |link| link.client.query(&statement, &dynamic(values)).await)?;
+        let rows = match self.query_once(sql, values) {
+            // What only reads may be asked again.
+            Err(fault) if fault.is_cut() && self.is_alone() && is_reading(sql) => {
+                self.query_once(sql, values)
+            }
+            rows => rows,
+        }?;
         self.changed.set(rows.len() as u64);
         Ok(rows)
+    }
+
+    fn query_once(&self, sql: &str, values: &[Value<'_>]) -> Result<Vec<Row>, Fault> {
+        let statement = self.ready(sql)?;
+        self.say(async |link| link.client.query(&statement, &dynamic(values)).await)
+    }
+
+    /// Whether what is said now is in no transaction.
+    fn is_alone(&self) -> bool {
+        self.stand.get() == Stand::None
     }
 
     pub(super) fn batch(&self, sql: &str) -> Result<(), Fault> {
@@ -155,8 +170,15 @@ impl Session {
         })
     }
 
-    /// Begins, on a connection that is alive.
+    /// Begins; on a new connection where the old one ends right now, for nothing was done yet.
     fn open(&self, sql: &str) -> Result<(), Fault> {
+        match self.open_once(sql) {
+            Err(fault) if fault.is_cut() => self.open_once(sql),
+            begun => begun,
+        }
+    }
+
+    fn open_once(&self, sql: &str) -> Result<(), Fault> {
         self.ensure()?;
         self.stand.set(Stand::Open);
         let begun = self.say(async |link| link.client.batch_execute(sql).await);
@@ -210,7 +232,14 @@ impl Session {
             return Ok(statement.clone());
         }
         let theirs = value::translated(sql);
-        let statement = self.say(async |link| link.client.prepare(&theirs).await)?;
+        let prepare = || self.say(async |link| link.client.prepare(&theirs).await);
+        let statement = match prepare() {
+            Err(fault) if fault.is_cut() && self.is_alone() => {
+                self.ensure()?;
+                prepare()
+            }
+            statement => statement,
+        }?;
         if let Some(link) = &*self.link.borrow() {
             link.keep(sql, &statement);
         }
@@ -307,6 +336,10 @@ impl Session {
     fn let_go(&self) {
         *self.link.borrow_mut() = None;
     }
+}
+
+fn is_reading(sql: &str) -> bool {
+    sql.trim_start().starts_with("SELECT")
 }
 
 fn low(account: i64) -> [u8; 4] {

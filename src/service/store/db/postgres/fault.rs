@@ -27,12 +27,16 @@ pub(in crate::service) enum Kind {
 pub(in crate::service) struct Fault {
     kind: Kind,
     text: String,
+    cut: bool,
 }
 
 impl Fault {
     pub(in crate::service::store) fn new(kind: Kind, text: impl Into<String>) -> Self {
-        let text = text.into();
-        Self { kind, text }
+        Self {
+            kind,
+            text: text.into(),
+            cut: false,
+        }
     }
 
     pub(super) fn gone() -> Self {
@@ -57,6 +61,11 @@ impl Fault {
     pub(in crate::service) fn kind(&self) -> Kind {
         self.kind
     }
+
+    /// Whether a connection that was there has ended: a new one may be had at once.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut
+    }
 }
 
 impl From<tokio_postgres::Error> for Fault {
@@ -72,11 +81,18 @@ impl From<tokio_postgres::Error> for Fault {
             }
             let is_ours = error.code().is_none() && is_of_form(&error);
             let kind = if is_ours { Kind::Other } else { Kind::Away };
-            return Self::new(kind, text);
+            return Self {
+                cut: kind == Kind::Away,
+                ..Self::new(kind, text)
+            };
         };
         // Its detail may hold what is in a row.
         let text = format!("{} ({})", said.message(), said.code().code());
-        Self::new(kind(said.code(), said.message()), text)
+        let kind = kind(said.code(), said.message());
+        Self {
+            cut: kind == Kind::Away,
+            ..Self::new(kind, text)
+        }
     }
 }
 
