@@ -7,6 +7,7 @@ pub(crate) mod logins;
 pub(crate) mod managed;
 pub(crate) mod mounts;
 pub(crate) mod openssh10;
+pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod service;
