@@ -72,7 +72,10 @@ const ONLY: [(&str, &[&str]); 14] = [
     ("hyper", &["service/"]),
     ("hyper_util", &["service/"]),
     ("rusqlite", &["service/"]),
-    ("tokio_postgres", &["service/store/db/", "service/store/postgres/"]),
+    (
+        "tokio_postgres",
+        &["service/store/db/", "service/store/postgres/"],
+    ),
     ("nix", &["sys/"]),
     ("rustix", &["sys/"]),
     ("signal_hook", &["sys/"]),

@@ -305,7 +305,11 @@ fn place(text: &str) -> Option<(String, u16)> {
     };
     let port = match port {
         "" => PORT,
-        port => port.strip_prefix(':')?.parse().ok().filter(|port| *port > 0)?,
+        port => port
+            .strip_prefix(':')?
+            .parse()
+            .ok()
+            .filter(|port| *port > 0)?,
     };
     let host = plain(host).ok().filter(|host| !host.is_empty())?;
     let is_odd = |c: char| c.is_control() || c.is_whitespace();
@@ -370,7 +374,9 @@ mod tests {
     #[test]
     fn what_is_no_address_or_holds_a_password_is_refused() {
         let wrong = |rest: &str| address(rest).err().map(|(what, _)| what).unwrap();
-        for rest in ["", "db", "db/", "/k", "db:x/k", "db:0/k", "[::1/k", "a/b/c", "%zz/k", "d b/k"] {
+        for rest in [
+            "", "db", "db/", "/k", "db:x/k", "db:0/k", "[::1/k", "a/b/c", "%zz/k", "d b/k",
+        ] {
             assert_eq!(wrong(rest), "not an address of PostgreSQL", "{rest}");
         }
         for rest in ["u:hunter2@db/k", "u:@db/k", "db/k?password=hunter2"] {

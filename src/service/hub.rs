@@ -151,7 +151,9 @@ impl Hub {
             let Ok(changed) = store.others(&mut sweep, watched).await else {
                 continue;
             };
-            changed.into_iter().for_each(|commit| self.committed(commit));
+            changed
+                .into_iter()
+                .for_each(|commit| self.committed(commit));
         }
     }
 

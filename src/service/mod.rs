@@ -103,6 +103,7 @@ pub struct Parts {
     metrics: Arc<Metrics>,
     openapi: Arc<OnceLock<Bytes>>,
     public_url: Arc<str>,
+    secrets_dir: Arc<Path>,
     on_loopback: bool,
     danger_plaintext: bool,
     max_held: usize,
@@ -167,6 +168,7 @@ impl Service {
             nonces: Arc::new(Nonces::new(secrets.sealing_key.clone())),
             sealing_key: Arc::new(secrets.sealing_key),
             snapshots: Arc::new(Snapshots::new(secrets.signers)),
+            secrets_dir: config.secrets_dir.as_path().into(),
             public_url: config.public_url.trim_end_matches('/').into(),
             danger_plaintext: config.danger_plaintext,
             max_held: config.max_held,
@@ -286,11 +288,13 @@ pub async fn serve(
     service.adopt_loaded().await?;
     tracing::info!(%address, tls = tls.is_some(), "serving");
     let (sweeper, settler, writer) = (service.clone(), service.clone(), service.clone());
+    let follower = service.clone();
     let store = service.store.clone();
     tokio::select! {
         () = listen::run(service, listener, tls, shutdown) => {}
         () = async { sweeper.hub.sweep(&sweeper.store).await } => {}
         () = settler.settle() => {}
+        () = follower.follow_signers() => {}
         () = writer.gather_uses() => {}
         () = writer.gather_refused_logins() => {}
     }

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use tokio::sync::Notify;
 
 /// How long a snapshot is fresh.
 const LIFE_MS: i64 = 24 * 60 * 60 * 1000;
@@ -81,6 +82,8 @@ pub(super) struct Snapshots {
     /// Read while a list is read and signed, written while the signers change.
     gate: tokio::sync::RwLock<()>,
     cache: Mutex<Cache>,
+    /// Rings when lists are signed by others than these.
+    stale: Notify,
 }
 
 impl Snapshots {
@@ -90,7 +93,13 @@ impl Snapshots {
             signers: RwLock::new(Arc::new(signers)),
             gate: tokio::sync::RwLock::default(),
             cache: Mutex::default(),
+            stale: Notify::new(),
         }
+    }
+
+    /// Returns when a list was asked for that others sign by now.
+    pub(super) async fn stale(&self) {
+        self.stale.notified().await;
     }
 
     /// The signers.
@@ -142,7 +151,17 @@ impl Snapshots {
         let keys = match fresh {
             Some(signed) if now < signed.turn => return Ok(signed.clone()),
             Some(signed) => signed.keys.clone(),
-            None => Arc::new(Box::pin(store.keys(account)).await?),
+            None => {
+                let keys = Box::pin(store.keys(account)).await?;
+                // Read with the keys, as of one moment: no list of a revision that came with other
+                // signers is signed by these.
+                let ours = || self.signers().lines();
+                if store.is_shared() && keys.signers.as_ref().is_some_and(|set| *set != ours()) {
+                    self.stale.notify_one();
+                    return Err(StoreError::Signers);
+                }
+                Arc::new(keys)
+            }
         };
         Ok(self.keep(&mut kept, self.sign(account, keys, &For::Account, now)))
     }

@@ -125,9 +125,7 @@ async fn where_the_old_database_is_gone_or_damaged_numbers_go_far_ahead() {
     backup(&bed.config, &bed.file("copy")).unwrap();
     drop(service);
     let overwrite = || {
-        let options = std::fs::OpenOptions::new()
-            .write(true)
-            .open(bed.database());
+        let options = std::fs::OpenOptions::new().write(true).open(bed.database());
         io::Write::write_all(&mut options.unwrap(), &[7; 4096]).unwrap();
     };
     bed.closed().await;

@@ -5,12 +5,12 @@
 
 use super::accounts::advance;
 use super::audit::{Act, Actor, note};
+use super::db;
+use super::db::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use super::orders;
 use super::ssh_keys::keys_of;
 use super::{Commit, Kinds, Store, StoreError, millis, revision, time, time_opt};
 use jiff::Timestamp;
-use super::db;
-use super::db::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use serde_json::json;
 
 /// The key that an order to end sessions names which no deletion gave; no key has this id.

@@ -3,12 +3,13 @@
 use super::account_acts::is_disabled;
 use super::attachments::{Attachments, attachments_of};
 use super::audit::{Act, Actor, note};
+use super::db;
+use super::db::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use super::orders::{OrderRow, orders_of};
+use super::signers::newest;
 use super::ssh_keys::{KeyRow, keys_of, revoked_of};
 use super::{Commit, Hash, Store, StoreError, millis, revision, time};
 use jiff::Timestamp;
-use super::db;
-use super::db::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde_json::json;
 
 /// Where an account stands.
@@ -33,6 +34,8 @@ pub(in crate::service) struct Keys {
     pub(in crate::service) orders: Vec<OrderRow>,
     /// Which instance has another list than the account's own.
     pub(in crate::service) attachments: Attachments,
+    /// The signers that agents were told of last; `None` before the first.
+    pub(in crate::service) signers: Option<Vec<String>>,
 }
 
 /// What became of a new account.
@@ -121,6 +124,7 @@ impl Store {
                 revoked: revoked_of(&tx, account)?,
                 orders: orders_of(&tx, account)?,
                 attachments: attachments_of(&tx, account)?,
+                signers: newest(&tx)?.map(|set| set.signers),
             })
         })
         .await

@@ -1,12 +1,12 @@
 //! Agents: enrolment and sessions (protocol.md section 1).
 
 use super::audit::{self, Act, Actor, By};
+use super::db;
+use super::db::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use super::instances::{Removal, removal, told_before};
 use super::runs::{self, Speaker, take_run};
 use super::{Commit, Hash, Kinds, Store, StoreError, millis, revision};
 use jiff::Timestamp;
-use super::db;
-use super::db::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde_json::json;
 use std::net::IpAddr;
 use subtle::ConstantTimeEq as _;
@@ -216,7 +216,8 @@ impl Store {
     ) -> Result<Renewed, StoreError> {
         let committed = self.committed.clone();
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Instance(request.instance))?;
+            let tx =
+                db.transaction_with_behavior(TransactionBehavior::Instance(request.instance))?;
             let found = tx
                 .query_row(
                     "SELECT run FROM instances WHERE id = ?1 AND identity_key = ?2 AND cut_off = 0",
@@ -326,12 +327,7 @@ fn session(
         .map(|(session, _, used, ended)| (session, used, ended)))
 }
 
-fn add_session(
-    tx: &Transaction<'_>,
-    instance: i64,
-    hash: Hash,
-    now: Timestamp,
-) -> db::Result<()> {
+fn add_session(tx: &Transaction<'_>, instance: i64, hash: Hash, now: Timestamp) -> db::Result<()> {
     tx.execute(
         "INSERT INTO sessions (account, kind, hash, instance, name, created_at)
          SELECT account, 'agent', ?2, id, hostname, ?3 FROM instances WHERE id = ?1",

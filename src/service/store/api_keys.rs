@@ -6,12 +6,14 @@
 mod asker;
 
 use super::audit::{Act, Actor, note};
+use super::db;
+use super::db::{
+    Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params,
+};
 use super::idempotent::{self, Earlier, Once};
 use super::{Commit, Hash, Kinds, Store, StoreError, millis, time, time_opt};
 use asker::asker;
 use jiff::Timestamp;
-use super::db;
-use super::db::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 use serde_json::json;
 use subtle::ConstantTimeEq as _;
 

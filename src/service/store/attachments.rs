@@ -7,12 +7,12 @@
 
 use super::accounts::{Keys, advance};
 use super::audit::{Act, Actor, note};
+use super::db;
+use super::db::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use super::ssh_keys::{self, KeyRow, NewKey, Refused, by_id, by_text, keys_of};
 use super::{Commit, Kinds, MAX_ATTACHMENTS, Store, StoreError};
 use crate::wire::KeyScope;
 use jiff::Timestamp;
-use super::db;
-use super::db::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 

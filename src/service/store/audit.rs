@@ -4,10 +4,10 @@
 //! row without its change; a refused attempt has a row of its own. Rows are never changed and never
 //! deleted: the database itself refuses. Refuses to hold a secret.
 
-use super::{Commit, Kinds, Store, StoreError, millis, time};
-use jiff::Timestamp;
 use super::db;
 use super::db::{Connection, Row, TransactionBehavior, params};
+use super::{Commit, Kinds, Store, StoreError, millis, time};
+use jiff::Timestamp;
 use serde_json::Value;
 use std::net::IpAddr;
 
@@ -191,12 +191,7 @@ impl Store {
 }
 
 /// Writes a row; for a change, in the change's transaction.
-pub(super) fn note(
-    db: &Connection,
-    actor: &Actor,
-    act: &Act,
-    now: Timestamp,
-) -> db::Result<()> {
+pub(super) fn note(db: &Connection, actor: &Actor, act: &Act, now: Timestamp) -> db::Result<()> {
     let (kind, id, name) = actor.by.columns();
     db.prepare_cached(
         "INSERT INTO audit (account, at, action, outcome, by_kind, by_id, by_name, address, about,

@@ -4,10 +4,10 @@
 //! An answer is kept in the transaction of the create itself, so that there is never one without
 //! the other. It may hold a secret: what is kept here is sealed.
 
-use super::{Hash, millis};
-use jiff::{SignedDuration, Timestamp};
 use super::db;
 use super::db::{Connection, OptionalExtension as _, params};
+use super::{Hash, millis};
+use jiff::{SignedDuration, Timestamp};
 
 /// How long an answer is kept.
 const LIFE: SignedDuration = SignedDuration::from_hours(24);

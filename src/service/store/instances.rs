@@ -3,13 +3,13 @@
 use super::accounts::advance;
 use super::attachments::is_there;
 use super::audit::{Act, Actor, note};
+use super::db;
+use super::db::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 use super::idempotent::{self, Earlier, Once};
 use super::runs::{CloneRow, clone_row};
 use super::ssh_keys::KeyRow;
 use super::{Commit, Hash, Kinds, MAX_INSTANCES, REMOVAL_GRACE, Store, StoreError, millis, time};
 use jiff::Timestamp;
-use super::db;
-use super::db::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 use serde_json::json;
 
 /// One instance.

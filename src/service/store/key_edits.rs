@@ -4,10 +4,10 @@
 
 use super::accounts::advance;
 use super::audit::{Actor, note};
+use super::db::{TransactionBehavior, params};
 use super::ssh_keys::{self, KeyRow, NewKey, Refused, act, by_id, by_text, key_row, scope_word};
 use super::{Commit, MAX_ORDERS, Store, StoreError, millis, orders};
 use jiff::Timestamp;
-use super::db::{TransactionBehavior, params};
 
 /// What became of an edit.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,12 +2,12 @@
 
 use super::accounts::advance;
 use super::audit::{Act, Actor, note};
+use super::db;
+use super::db::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use super::ssh_keys::{KeyRow, act, by_id, key_row};
 use super::{Commit, MAX_ORDERS, MAX_REVOKED, Store, StoreError, millis, orders};
 use crate::keys::Fingerprint;
 use jiff::Timestamp;
-use super::db;
-use super::db::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde_json::json;
 
 /// What became of a deletion.

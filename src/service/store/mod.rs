@@ -239,6 +239,11 @@ pub(super) enum StoreError {
         #[source]
         source: std::io::Error,
     },
+    /// Another replica has put other signers in force, and this one does not have them yet.
+    #[error(
+        "lists are signed by others now; bring secrets-dir to what it is on the other replicas"
+    )]
+    Signers,
     /// There is no thread to be had.
     #[error("database: {0}")]
     Thread(#[source] std::io::Error),
@@ -288,6 +293,8 @@ pub(super) struct Store {
     jobs: mpsc::Sender<Job>,
     committed: Committed,
     readers: Arc<readers::Readers>,
+    /// Other replicas may use the database.
+    shared: bool,
     /// What whoever runs the service should know of the database.
     warning: Option<Arc<str>>,
     reports: Arc<reports::Reports>,
@@ -313,6 +320,7 @@ impl Store {
         let store = Self {
             jobs,
             committed: begun.committed,
+            shared: database.file().is_none(),
             readers: Arc::new(begun.readers),
             warning: begun.warning.map(Arc::from),
             reports: Arc::default(),
@@ -347,6 +355,11 @@ impl Store {
             Ran::Done
         }));
         answered.await.map_err(|_| StoreError::Lost)?
+    }
+
+    /// Whether other replicas may use the database.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared
     }
 
     /// What whoever runs the service should know of the database; `None`: nothing.

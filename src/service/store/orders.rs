@@ -6,11 +6,13 @@
 
 use super::accounts::advance;
 use super::audit::{Act, Actor, note};
+use super::db;
+use super::db::{
+    Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params,
+};
 use super::{Commit, Kinds, Store, StoreError, millis, revision, time};
 use crate::wire::{OrderOutcome, OrderResult};
 use jiff::{SignedDuration, Timestamp};
-use super::db;
-use super::db::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 use serde_json::json;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -164,7 +166,10 @@ impl Store {
     ) -> Result<(), StoreError> {
         let committed = self.committed.clone();
         self.call(move |db| {
-            if !db.prepare_cached("SELECT 1 FROM orders LIMIT 1")?.exists([])? {
+            if !db
+                .prepare_cached("SELECT 1 FROM orders LIMIT 1")?
+                .exists([])?
+            {
                 return Ok(());
             }
             let leaving = leaving(db, &is_live, now)?;

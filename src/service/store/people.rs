@@ -5,10 +5,10 @@
 //! factor's secret is sealed.
 
 use super::audit::{Act, Actor, note};
-use super::{Commit, Hash, Kinds, Store, StoreError, millis, time_opt};
-use jiff::Timestamp;
 use super::db;
 use super::db::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
+use super::{Commit, Hash, Kinds, Store, StoreError, millis, time_opt};
+use jiff::Timestamp;
 use serde_json::json;
 
 /// What an account's owner is known by.

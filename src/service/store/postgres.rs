@@ -73,7 +73,10 @@ pub(super) fn begin(
     let way = way(database)?;
     let (warning, seen) = apart(way.clone(), open)?;
     if let Some(warning) = &warning {
-        tracing::warn!(warning, "an answered save may be lost with the database's machine");
+        tracing::warn!(
+            warning,
+            "an answered save may be lost with the database's machine"
+        );
     }
     let jobs = Arc::new(Mutex::new(jobs));
     for number in 0..database.connections {
@@ -114,10 +117,12 @@ fn run(mut db: Connection, jobs: &Mutex<mpsc::Receiver<Job>>) {
         };
         let mut pause = PAUSE;
         // A job that panics rolls back by drop and loses its own answer, not the thread.
-        while let Ran::Again = catch_unwind(AssertUnwindSafe(|| job(&mut db))).unwrap_or_else(|_| {
-            tracing::error!("a database job panicked");
-            Ran::Done
-        }) {
+        while let Ran::Again =
+            catch_unwind(AssertUnwindSafe(|| job(&mut db))).unwrap_or_else(|_| {
+                tracing::error!("a database job panicked");
+                Ran::Done
+            })
+        {
             if let Some(session) = db.postgres() {
                 session.pause(pause.mul_f64(rand::random_range(0.5..1.5)));
             }
@@ -135,8 +140,14 @@ fn migrate(db: &mut Connection, steps: &[&str]) -> Result<(), StoreError> {
         |row| row.get(0),
     )?;
     if version < OLDEST {
-        let what = format!("PostgreSQL {} is too old; run 14 or later", version / 10_000);
+        let what = format!(
+            "PostgreSQL {} is too old; run 14 or later",
+            version / 10_000
+        );
         return Err(db::Error::from(Fault::new(Kind::Other, what)).into());
+    }
+    if let Some(session) = db.postgres() {
+        session.be_patient();
     }
     let tx = db.transaction_with_behavior(TransactionBehavior::Loose)?;
     tx.execute_batch(&format!(

@@ -1,10 +1,10 @@
 //! What heartbeats leave behind: an instance's status, its device, and when keys were used.
 
+use super::db;
+use super::db::{Connection, TransactionBehavior, params};
 use super::{Store, StoreError, millis, postgres, time_opt};
 use crate::sys::clock;
 use jiff::{SignedDuration, Timestamp};
-use super::db;
-use super::db::{Connection, TransactionBehavior, params};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -6,10 +6,12 @@
 //! log an hour.
 
 use super::audit::{Act, Actor, By, note};
+use super::db;
+use super::db::{
+    Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params,
+};
 use super::{Commit, Hash, Kinds, Store, StoreError, millis, time_opt};
 use jiff::{SignedDuration, Timestamp};
-use super::db;
-use super::db::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 use serde_json::json;
 use std::net::IpAddr;
 

@@ -5,11 +5,11 @@
 
 use super::agents::{self, AgentSession};
 use super::audit::{Act, Actor, By, note};
+use super::db;
+use super::db::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 use super::people::Credentials;
 use super::{Commit, Hash, Kinds, Store, StoreError, millis, time, time_opt};
 use jiff::Timestamp;
-use super::db;
-use super::db::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 use serde_json::json;
 use subtle::ConstantTimeEq as _;
 

@@ -3,11 +3,11 @@
 //! A new set changes what every list says, so each account gets a new revision in the same
 //! transaction: one revision never has two contents.
 
+use super::db::{self, Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 use super::{Commit, Hash, Kinds, Store, StoreError, millis, postgres, revision, time};
+use crate::config::Database;
 use crate::keys::PublicKey;
 use jiff::Timestamp;
-use super::db::{self, Connection, OptionalExtension as _, Row, TransactionBehavior, params};
-use crate::config::Database;
 use rusqlite::OpenFlags;
 use std::path::Path;
 use std::time::Duration;
@@ -146,11 +146,10 @@ pub(in crate::service) fn signers_in_force(
             if kept { signers(&db) } else { Ok(None) }
         }
         Database::Postgres(database) => postgres::apart(postgres::way(database)?, |db| {
-            let kept: bool = db.query_row(
-                "SELECT to_regclass('signer_sets') IS NOT NULL",
-                [],
-                |row| row.get(0),
-            )?;
+            let kept: bool =
+                db.query_row("SELECT to_regclass('signer_sets') IS NOT NULL", [], |row| {
+                    row.get(0)
+                })?;
             if kept { signers(db) } else { Ok(None) }
         }),
     }
@@ -166,7 +165,8 @@ fn look_in(path: &Path) -> Result<Connection, StoreError> {
     Ok(db.into())
 }
 
-fn newest(db: &Connection) -> db::Result<Option<SetRow>> {
+/// The set in force.
+pub(super) fn newest(db: &Connection) -> db::Result<Option<SetRow>> {
     db.prepare_cached("SELECT * FROM signer_sets ORDER BY id DESC LIMIT 1")?
         .query_row([], set_row)
         .optional()

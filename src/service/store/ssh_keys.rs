@@ -2,11 +2,11 @@
 
 use super::accounts::advance;
 use super::audit::{Act, Actor, note};
+use super::db;
+use super::db::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 use super::{Commit, MAX_KEY_BYTES, MAX_KEYS, Store, StoreError, millis, revision, time, time_opt};
 use crate::wire::KeyScope;
 use jiff::Timestamp;
-use super::db;
-use super::db::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 use serde_json::json;
 
 /// One key as it is kept.
@@ -211,10 +211,7 @@ pub(super) fn act(action: &'static str, key: &KeyRow) -> Act {
 }
 
 /// Keys that an account revoked, the first first.
-pub(super) fn revoked_of(
-    db: &Connection,
-    account: i64,
-) -> db::Result<Vec<(String, Timestamp)>> {
+pub(super) fn revoked_of(db: &Connection, account: i64) -> db::Result<Vec<(String, Timestamp)>> {
     db.prepare_cached(
         "SELECT fingerprint, revoked_at FROM revoked_keys WHERE account = ?1
          ORDER BY revoked_at, fingerprint",

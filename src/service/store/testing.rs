@@ -43,7 +43,9 @@ pub(in crate::service) fn with<T: Send>(
 /// All that the database holds, as it holds it and, of bytes on a server, in hexadecimal too.
 pub(in crate::service) fn contents(dir: &Path) -> Vec<Vec<u8>> {
     let Database::Postgres(database) = database(dir) else {
-        let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        let files = std::fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
         let files = files.filter(|path| path.is_file());
         return files.map(|path| std::fs::read(path).unwrap()).collect();
     };
@@ -69,10 +71,7 @@ pub(in crate::service) fn contents(dir: &Path) -> Vec<Vec<u8>> {
 pub(in crate::service) fn add_api_key(dir: &Path, account: i64, hash: Hash, rights: &str) {
     let insert = "INSERT INTO api_keys (account, hash, name, rights, created_at)
                   VALUES (?1, ?2, 'n', ?3, 0)";
-    with(dir, |db| {
-        db.execute(insert, params![account, hash, rights])
-    })
-    .unwrap();
+    with(dir, |db| db.execute(insert, params![account, hash, rights])).unwrap();
 }
 
 /// The same of one on a server.

@@ -223,7 +223,10 @@ async fn another_process_on_the_same_database_is_noticed() {
     let [commit] = found[..] else {
         panic!("{found:?}");
     };
-    assert_eq!((commit.account, commit.revision), (bed.account, Some(6_000)));
+    assert_eq!(
+        (commit.account, commit.revision),
+        (bed.account, Some(6_000))
+    );
     assert_eq!(look(&mut sweep).await, []);
     assert_eq!(
         bed.store.revisions(vec![bed.account, 99]).await.unwrap(),

@@ -2,8 +2,8 @@
 
 use super::super::auth::Bearing;
 use super::super::uses::Use;
-use super::{Store, StoreError, millis};
 use super::db::{TransactionBehavior, params};
+use super::{Store, StoreError, millis};
 
 impl Store {
     /// Notes uses, all in one transaction. A token that is gone by now is passed over.

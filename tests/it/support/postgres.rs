@@ -146,21 +146,6 @@ impl Postgres {
         self.daemon.take().unwrap().kill();
     }
 
-    /// The server holds still, as a machine that hangs does, until [`Self::go_on`].
-    pub(crate) fn hold_still(&self) {
-        self.daemon.as_ref().unwrap().signal("STOP");
-    }
-
-    /// After [`Self::hold_still`].
-    pub(crate) fn go_on(&self) {
-        self.daemon.as_ref().unwrap().signal("CONT");
-    }
-
-    /// The port on loopback.
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
     /// A new, empty database: its name.
     pub(crate) fn database(&self) -> String {
         let name = format!("keys{}", self.databases.fetch_add(1, Ordering::Relaxed));
@@ -202,18 +187,11 @@ impl Postgres {
             .env("PGPASSWORD", PASSWORD);
         Ran::of(&mut psql).done().out.trim().to_owned()
     }
-
-    /// Its log since the last start.
-    pub(crate) fn log(&self) -> String {
-        self.daemon.as_ref().unwrap().log()
-    }
 }
 
 impl Drop for Postgres {
     fn drop(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
-            // A held one does not hear.
-            daemon.signal("CONT");
             daemon.signal("QUIT");
             wait_until("PostgreSQL to end", || !daemon.is_up());
         }

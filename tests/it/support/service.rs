@@ -125,10 +125,6 @@ impl Service {
             )
             .replace(&format!("{here}/secrets"), &format!("{there}/secrets"));
         put(&config, &text, 0o600);
-        let mut copy = Command::new("cp");
-        copy.arg("-a")
-            .args([self.dir.path(), dir.path()].map(|dir| dir.join("secrets")));
-        Ran::of(&mut copy).done();
         let mut replica = Self {
             daemon: None,
             address,
@@ -139,8 +135,20 @@ impl Service {
             config,
             dir,
         };
+        replica.copy_secrets(self);
         replica.up();
         replica
+    }
+
+    /// Brings `secrets-dir` to what it is on another replica.
+    pub(crate) fn copy_secrets(&self, from: &Self) {
+        let to = self.dir.path().join("secrets");
+        std::fs::create_dir_all(&to).unwrap();
+        let mut copy = Command::new("cp");
+        copy.arg("-a")
+            .arg(from.dir.path().join("secrets/."))
+            .arg(to);
+        Ran::of(&mut copy).done();
     }
 
     /// A command on the server's own machine.

@@ -1,10 +1,10 @@
 //! Sessions in a listing, their end, and what an account is when it is disabled.
 
-use crate::service::store::testing;
 use super::agents::opened;
 use super::people::{EMAIL, PASSWORD, log, log_in_as, person, session};
 use super::*;
 use crate::service::AccountError;
+use crate::service::store::testing;
 use crate::service::token::{Kind, Token};
 use crate::wire::{AccountSession, LoginAnswer, Page};
 

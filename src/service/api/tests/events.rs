@@ -1,10 +1,10 @@
 //! The stream that says what is new, and the audit log, as a reader meets them.
 
-use crate::service::store::testing;
 use super::super::{Asked, Face, events};
 use super::*;
 use crate::service::auth::{Identity, Means};
 use crate::service::listen::Conn;
+use crate::service::store::testing;
 use crate::wire::{ApiKeySecret, AuditItem, Event, Page};
 use axum::body::Body;
 use hyper::body::Body as _;

@@ -1,8 +1,8 @@
 //! People: logging in, and the wait after wrong guesses.
 
-use crate::service::store::testing;
 use super::*;
 use crate::service::store::AuditRow;
+use crate::service::store::testing;
 use crate::wire::{Account, LoginAnswer};
 use zeroize::Zeroizing;
 

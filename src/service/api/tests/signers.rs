@@ -1,7 +1,7 @@
 //! One snapshot signer after the other (protocol.md section 2, "Signers").
 
-use crate::config::Database;
 use super::*;
+use crate::config::Database;
 use crate::keys::PublicKey;
 use crate::service::{ServiceError, rotate_signer};
 use crate::wire::{HANDOVER_NAMESPACE, Handover, HandoverPayload, Page, Payload, SignedSnapshot};

@@ -2,9 +2,9 @@
 
 use super::super::super::limits::Limits;
 use super::super::audit::{Actor, By};
-use super::ApiKeyRow;
 use super::super::db;
 use super::super::db::Connection;
+use super::ApiKeyRow;
 
 /// What who acts is held to.
 pub(super) enum Asker {

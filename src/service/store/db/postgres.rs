@@ -26,7 +26,10 @@ use tokio_postgres::{Row, Statement};
 
 /// How long an answer is waited for: longer than the server itself takes (`link::SETTINGS`), so
 /// that only one that is gone is given up.
-const ANSWER: Duration = Duration::from_secs(35);
+const ANSWER: Duration = Duration::from_secs(25);
+
+/// The same where the schema is brought up to date, and nobody is served yet.
+const STEP: Duration = Duration::from_secs(11 * 60);
 
 /// After so long without a word a connection is asked whether it is there still.
 const IDLE: Duration = Duration::from_secs(20);
@@ -58,6 +61,8 @@ pub(in crate::service) struct Session {
     link: RefCell<Option<Link>>,
     stand: Cell<Stand>,
     changed: Cell<u64>,
+    /// How long an answer is waited for.
+    patience: Cell<Duration>,
     /// When it was last spoken to; when connecting is tried again, and the pause after that.
     spoke: Cell<Duration>,
     again: Cell<(Duration, Duration)>,
@@ -78,14 +83,21 @@ impl Session {
             link: RefCell::new(None),
             stand: Cell::new(Stand::None),
             changed: Cell::new(0),
+            patience: Cell::new(ANSWER),
             spoke: Cell::default(),
             again: Cell::new((Duration::ZERO, FIRST_PAUSE)),
         })
     }
 
+    /// Waits for answers as long as steps of the schema may take.
+    pub(in crate::service::store) fn be_patient(&self) {
+        self.patience.set(STEP);
+    }
+
     /// Waits on this thread.
     pub(in crate::service::store) fn pause(&self, time: Duration) {
-        self.runtime.block_on(async { tokio::time::sleep(time).await });
+        self.runtime
+            .block_on(async { tokio::time::sleep(time).await });
     }
 
     /// What the session said when it connected (`SHOW`).
@@ -101,7 +113,8 @@ impl Session {
 
     pub(super) fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<usize, Fault> {
         let statement = self.ready(sql)?;
-        let changed = self.say(async |link| link.client.execute(&statement, &dynamic(values)).await)?;
+        let changed =
+            self.say(async |link| link.client.execute(&statement, &dynamic(values)).await)?;
         self.changed.set(changed);
         Ok(usize::try_from(changed).unwrap_or(usize::MAX))
     }
@@ -157,7 +170,9 @@ impl Session {
         // All wait for those that have an account's turn, and they for all. The lock goes with the
         // transaction, after what it did can be seen.
         self.open(&match account {
-            None => format!("BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock({ALL}, 0)"),
+            None => format!(
+                "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock({ALL}, 0)"
+            ),
             Some(account) => {
                 // Accounts that share a number wait for each other.
                 let number = i32::from_be_bytes(low(account));
@@ -253,7 +268,7 @@ impl Session {
     ) -> Result<T, Fault> {
         let said = match &*self.link.borrow() {
             None => Err(Fault::gone()),
-            Some(link) => self.wait(ANSWER, what(link)),
+            Some(link) => self.wait(self.patience.get(), what(link)),
         };
         self.spoke.set(clock::monotonic());
         if let Err(fault) = &said {
@@ -275,7 +290,9 @@ impl Session {
         most: Duration,
         what: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Fault> {
-        let answer = self.runtime.block_on(async { tokio::time::timeout(most, what).await });
+        let answer = self
+            .runtime
+            .block_on(async { tokio::time::timeout(most, what).await });
         match answer {
             Ok(answer) => Ok(answer?),
             Err(_) => Err(Fault::silent()),
@@ -348,5 +365,8 @@ fn low(account: i64) -> [u8; 4] {
 }
 
 fn dynamic<'a>(values: &'a [Value<'a>]) -> Vec<&'a (dyn ToSql + Sync)> {
-    values.iter().map(|value| value as &(dyn ToSql + Sync)).collect()
+    values
+        .iter()
+        .map(|value| value as &(dyn ToSql + Sync))
+        .collect()
 }

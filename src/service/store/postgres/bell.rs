@@ -90,7 +90,9 @@ async fn listen(
     });
     let settings = format!("SET statement_timeout = '10s'; LISTEN {CHANNEL}");
     let ready = tokio::time::timeout(TELL, client.batch_execute(&settings)).await;
-    ready.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+    ready
+        .map_err(|e| e.to_string())?
+        .map_err(|e| e.to_string())?;
     *pause = FIRST_PAUSE;
     let mut some = Vec::with_capacity(MOST);
     loop {
@@ -114,7 +116,11 @@ async fn listen(
 
 async fn tell(client: &Client, name: &str, commits: &[Commit]) -> Result<(), String> {
     let notice = write(name, commits);
-    let tell = async { client.execute("SELECT pg_notify($1, $2)", &[&CHANNEL, &notice]).await };
+    let tell = async {
+        client
+            .execute("SELECT pg_notify($1, $2)", &[&CHANNEL, &notice])
+            .await
+    };
     match tokio::time::timeout(TELL, tell).await {
         Ok(told) => told.map(drop).map_err(|e| e.to_string()),
         Err(late) => Err(late.to_string()),

@@ -57,7 +57,10 @@ fn key(n: u32) -> NewKey {
 }
 
 async fn save(store: &Store, account: i64, n: u32) -> Result<KeyRow, StoreError> {
-    match store.save_key(Actor::server(account), key(n), at(1)).await? {
+    match store
+        .save_key(Actor::server(account), key(n), at(1))
+        .await?
+    {
         Saved::New(row) | Saved::Same(row) => Ok(row),
         other => panic!("{other:?}"),
     }
@@ -90,7 +93,10 @@ async fn replicas_that_start_together_make_one_schema_and_a_newer_one_is_left_al
     assert_eq!(apart(&database, |db| db.execute(newer, [])).unwrap(), 1);
     let database = Database::Postgres(database);
     let refused = Store::open(&database, Arc::new(|_| {})).err();
-    assert!(matches!(refused, Some(StoreError::Newer(99))), "{refused:?}");
+    assert!(
+        matches!(refused, Some(StoreError::Newer(99))),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
@@ -110,7 +116,10 @@ async fn many_that_save_at_once_get_each_a_revision_of_its_own_and_no_key_twice(
     for task in tasks {
         let row = task.await.unwrap();
         let before = saved.insert(row.fingerprint.clone(), row.clone());
-        assert!(before.is_none_or(|before| before == row), "one key, saved once");
+        assert!(
+            before.is_none_or(|before| before == row),
+            "one key, saved once"
+        );
     }
     assert_eq!(saved.len(), 60);
     let revisions: BTreeSet<u64> = saved.values().map(|row| row.revision).collect();
@@ -172,7 +181,10 @@ async fn what_came_between_is_done_again_and_what_goes_on_so_is_not() {
     let (done, tries) = fails(1, "40P01").await;
     assert!(done.is_ok() && tries == 2, "{done:?}");
     let (given_up, tries) = fails(99, "40001").await;
-    assert!(matches!(given_up, Err(StoreError::Conflict(_))), "{given_up:?}");
+    assert!(
+        matches!(given_up, Err(StoreError::Conflict(_))),
+        "{given_up:?}"
+    );
     assert_eq!(tries, super::super::TRIES);
     let (other, tries) = fails(99, "22012").await;
     assert!(matches!(other, Err(StoreError::Fault(_))), "{other:?}");
@@ -237,7 +249,13 @@ async fn a_save_on_one_replica_is_heard_on_the_other_at_once_and_found_without_a
     }
     let saved = save(&one, account, n).await.unwrap().revision;
     assert!(saved > last);
-    until(|| heard.lock().unwrap().contains(&Commit::revision(account, saved))).await;
+    until(|| {
+        heard
+            .lock()
+            .unwrap()
+            .contains(&Commit::revision(account, saved))
+    })
+    .await;
 
     let found = two.others(&mut sweep, Vec::new).await.unwrap();
     let [commit] = found[..] else {
@@ -249,7 +267,10 @@ async fn a_save_on_one_replica_is_heard_on_the_other_at_once_and_found_without_a
     let passwords = one.set_password(Actor::server(account), "x".to_owned(), None, at(1));
     passwords.await.unwrap();
     let found = two.others(&mut sweep, Vec::new).await.unwrap();
-    assert!(matches!(found[..], [Commit { access: true, .. }]), "{found:?}");
+    assert!(
+        matches!(found[..], [Commit { access: true, .. }]),
+        "{found:?}"
+    );
 }
 
 #[tokio::test]
@@ -264,7 +285,10 @@ async fn a_change_that_is_committed_late_is_found_all_the_same() {
     let change = "UPDATE accounts SET revision = revision + 1 WHERE id = ?1";
     let found = async |sweep: &mut Sweep| {
         let found = store.others(sweep, Vec::new).await.unwrap();
-        found.iter().map(|commit| commit.account).collect::<Vec<_>>()
+        found
+            .iter()
+            .map(|commit| commit.account)
+            .collect::<Vec<_>>()
     };
     // Begun first, and committed after one that was begun later and has been seen.
     let (begun, is_begun) = std::sync::mpsc::channel();
@@ -301,7 +325,9 @@ async fn a_connection_that_is_cut_is_made_anew_and_the_sweep_then_looks_at_every
                WHERE datname = current_database() AND pid <> pg_backend_pid()";
     for n in 0..5 {
         apart(&database, |db| {
-            db.prepare(cut)?.query_map([], |_| Ok(()))?.collect::<db::Result<Vec<_>>>()
+            db.prepare(cut)?
+                .query_map([], |_| Ok(()))?
+                .collect::<db::Result<Vec<_>>>()
         })
         .unwrap();
         save(&store, account, n).await.unwrap();
@@ -314,7 +340,10 @@ async fn a_connection_that_is_cut_is_made_anew_and_the_sweep_then_looks_at_every
         Ok(tx.commit()?)
     });
     let middle = middle.await;
-    assert!(matches!(middle, Err(StoreError::Unavailable(_))), "{middle:?}");
+    assert!(
+        matches!(middle, Err(StoreError::Unavailable(_))),
+        "{middle:?}"
+    );
     let guesses = store.call(|db| {
         Ok(db.query_row("SELECT guesses FROM strangers", [], |row| {
             row.get::<_, i64>(0)
@@ -322,7 +351,10 @@ async fn a_connection_that_is_cut_is_made_anew_and_the_sweep_then_looks_at_every
     });
     assert_eq!(guesses.await.unwrap(), 0);
     sweep = Sweep::failed(sweep);
-    let all = store.others(&mut sweep, || vec![account, 99]).await.unwrap();
+    let all = store
+        .others(&mut sweep, || vec![account, 99])
+        .await
+        .unwrap();
     let all: Vec<_> = all.iter().map(|c| (c.account, c.access)).collect();
     assert_eq!(all, [(account, true), (99, true)]);
 }
@@ -335,7 +367,10 @@ async fn a_server_that_is_not_there_is_said_so_soon() {
     let begin = crate::sys::clock::monotonic();
     let database = Database::Postgres(database);
     let refused = Store::open(&database, Arc::new(|_| {})).err();
-    assert!(matches!(refused, Some(StoreError::Unavailable(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Some(StoreError::Unavailable(_))),
+        "{refused:?}"
+    );
     assert!(crate::sys::clock::monotonic() - begin < Duration::from_secs(9));
 }
 
@@ -358,9 +393,17 @@ async fn a_row_of_the_log_that_can_be_read_has_none_before_it_to_come() {
     let (mut seen, mut highest) = (0, 0);
     while seen < 200 {
         let rows = store.audit(account, i64::MAX, 500).await.unwrap();
-        let rows: Vec<i64> = rows.iter().filter(|r| r.action == "x").map(|r| r.id).collect();
+        let rows: Vec<i64> = rows
+            .iter()
+            .filter(|r| r.action == "x")
+            .map(|r| r.id)
+            .collect();
         let fresh = rows.iter().filter(|id| **id > highest).count();
-        assert_eq!(rows.len(), seen + fresh, "a row came behind one that was read");
+        assert_eq!(
+            rows.len(),
+            seen + fresh,
+            "a row came behind one that was read"
+        );
         seen = rows.len();
         highest = rows.first().copied().unwrap_or(0);
     }
@@ -415,7 +458,11 @@ async fn what_was_brought_back_is_lifted_and_gives_no_number_twice() {
     let head = store.head(account).await.unwrap().unwrap();
     assert_eq!(head.revision, 9_000_001);
     let found = store.others(&mut sweep, Vec::new).await.unwrap();
-    assert_eq!(found[0].revision, Some(9_000_001), "replicas that run hear of it");
+    assert_eq!(
+        found[0].revision,
+        Some(9_000_001),
+        "replicas that run hear of it"
+    );
     let next = save(&store, account, 2).await.unwrap();
     assert!(next.id > first.id + 1_000_000);
     assert!(next.revision > 9_000_001);

@@ -1,8 +1,8 @@
 //! From every earlier version: each with rows in every table, made by the SQL of that version.
 
-use crate::config::Database;
 use super::super::{AnySession, Committed, Store};
 use super::*;
+use crate::config::Database;
 use jiff::Timestamp;
 use rusqlite::types::Value;
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! Where a key's secret is answered a second time: to a create that comes again, to a person.
 
-use crate::service::store::testing;
 use super::*;
+use crate::service::store::testing;
 use crate::service::token::Token;
 use crate::service::{Parts, Service};
 use std::sync::Arc;

@@ -26,11 +26,10 @@ const CONNECT: Duration = Duration::from_secs(3);
 const WHOLE: Duration = Duration::from_secs(8);
 
 /// When a silent peer is asked, how often, and how many silences are its end.
-const KEEPALIVE: (Duration, Duration, u32) =
-    (Duration::from_secs(20), Duration::from_secs(5), 3);
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(10), Duration::from_secs(5), 3);
 
 /// The server's own ends of what takes too long.
-const SETTINGS: &str = "SET statement_timeout = '30s'; SET lock_timeout = '10s';
+const SETTINGS: &str = "SET statement_timeout = '20s'; SET lock_timeout = '10s';
     SET idle_in_transaction_session_timeout = '30s'; SET client_min_messages = 'warning'";
 
 /// Statements that a connection keeps ready; there are not so many.
@@ -163,7 +162,8 @@ fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, Fault> {
             .map(Path::new)
             .find(|path| path.exists())
             .ok_or_else(|| {
-                let what = "there is no list of CAs on this machine; name one with database-ca-file";
+                let what =
+                    "there is no list of CAs on this machine; name one with database-ca-file";
                 Fault::new(Kind::Other, what)
             })?,
     };
