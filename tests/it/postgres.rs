@@ -86,7 +86,7 @@ fn a_save_on_one_replica_reaches_an_agent_of_the_other() {
 fn a_replica_with_an_old_signer_signs_nothing_until_it_has_the_new_one() {
     let postgres = Postgres::start();
     let (one, _) = service_on(&postgres);
-    let mut two = one.replica();
+    let mut two = one.replica().by_its_own_address();
     let (_host, home) = machine(&two);
     one.errand(&["server", "rotate-signer"]).done();
     one.signal("HUP");

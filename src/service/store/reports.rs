@@ -58,7 +58,7 @@ pub(in crate::service) struct Seen {
 
 /// Reports that wait to be written, the latest of each instance.
 #[derive(Default)]
-pub(super) struct Reports(Mutex<Waiting>);
+pub(super) struct Reports(Mutex<Waiting>, tokio::sync::Mutex<()>);
 
 #[derive(Default)]
 struct Waiting {
@@ -136,6 +136,8 @@ impl Store {
 
     /// Writes the reports that wait, now.
     pub(in crate::service) async fn write_reports(&self) -> Result<(), StoreError> {
+        // What another has taken out is written when this returns.
+        let _turn = self.reports.1.lock().await;
         let reports = self.reports.take();
         if reports.is_empty() {
             return Ok(());

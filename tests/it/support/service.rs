@@ -140,6 +140,12 @@ impl Service {
         replica
     }
 
+    /// Agents that are made from here on come to this replica itself, not to the public address.
+    pub(crate) fn by_its_own_address(mut self) -> Self {
+        self.url = format!("http://{}", self.address);
+        self
+    }
+
     /// Brings `secrets-dir` to what it is on another replica.
     pub(crate) fn copy_secrets(&self, from: &Self) {
         let to = self.dir.path().join("secrets");
