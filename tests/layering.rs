@@ -66,12 +66,16 @@ const IMPURE: [&str; 13] = [
 const IMPURE_WORDS: [&str; 3] = ["SystemTime", "Instant", "async"];
 
 /// Crates, and the only paths (by their beginning) that may name them.
-const ONLY: [(&str, &[&str]); 13] = [
+const ONLY: [(&str, &[&str]); 14] = [
     ("reqwest", &["client/"]),
     ("axum", &["service/"]),
     ("hyper", &["service/"]),
     ("hyper_util", &["service/"]),
     ("rusqlite", &["service/"]),
+    (
+        "tokio_postgres",
+        &["service/store/db/", "service/store/postgres/"],
+    ),
     ("nix", &["sys/"]),
     ("rustix", &["sys/"]),
     ("signal_hook", &["sys/"]),

@@ -33,7 +33,11 @@ enum Action {
     /// Makes a copy the database again; the service must not run
     Restore {
         /// The copy
-        file: PathBuf,
+        #[arg(required_unless_present = "lift")]
+        file: Option<PathBuf>,
+        /// Of PostgreSQL: lifts what pg_restore has brought back
+        #[arg(long, conflicts_with = "file")]
+        lift: bool,
     },
     /// Makes a new signer of lists; a reload of the service brings it into force
     RotateSigner {
@@ -48,7 +52,12 @@ pub(super) fn run(args: Args, out: &mut Output) -> anyhow::Result<Exit> {
     let config = read(&args.config)?;
     match args.action {
         Some(Action::Backup { file }) => return server_data::backup(&config, &file, out),
-        Some(Action::Restore { file }) => return server_data::restore(&config, &file, out),
+        Some(Action::Restore { file, .. }) => {
+            return match file {
+                Some(file) => server_data::restore(&config, &file, out),
+                None => server_data::lift(&config, out),
+            };
+        }
         Some(Action::RotateSigner { compromised }) => {
             return server_data::rotate_signer(&config, compromised, out);
         }

@@ -15,7 +15,7 @@ pub(super) fn backup(config: &ServerConfig, file: &Path, out: &mut Output) -> an
     out.line(&format!(
         "{}: a copy of {}",
         file.display(),
-        config.database.display()
+        config.database
     ));
     let secrets = config.secrets_dir.display();
     out.note(&format!(
@@ -32,7 +32,7 @@ pub(super) fn restore(
     out: &mut Output,
 ) -> anyhow::Result<Exit> {
     let restored = service::restore(config, file, clock::now()).map_err(failed)?;
-    let database = config.database.display();
+    let database = &config.database;
     let (accounts, sessions) = (restored.accounts, restored.sessions);
     out.line(&format!(
         "{database}: {accounts} accounts, each above every revision before"
@@ -46,6 +46,21 @@ pub(super) fn restore(
     out.note(&format!(
         "keys that were deleted after the copy was made are back, and those saved after it are gone: \
          look at `sshkeyd audit` of the old database; {sessions} sessions of people were ended"
+    ));
+    Ok(Exit::Done)
+}
+
+/// Lifts what the database's own tools brought back.
+pub(super) fn lift(config: &ServerConfig, out: &mut Output) -> anyhow::Result<Exit> {
+    let lifted = service::lift(config, clock::now()).map_err(failed)?;
+    let (database, accounts) = (&config.database, lifted.accounts);
+    out.line(&format!(
+        "{database}: {accounts} accounts, each above every revision before"
+    ));
+    out.note(&format!(
+        "keys that were deleted after the copy was made are back, and those saved after it are gone; \
+         {} sessions of people were ended",
+        lifted.sessions
     ));
     Ok(Exit::Done)
 }
@@ -73,9 +88,10 @@ pub(super) fn rotate_signer(
 
 fn failed(error: BackupError) -> Failed {
     let exit = match &error {
-        BackupError::InUse(_) | BackupError::Itself(_) | BackupError::Damaged { .. } => {
-            Exit::NotDone
-        }
+        BackupError::InUse(_)
+        | BackupError::Itself(_)
+        | BackupError::Server(_)
+        | BackupError::Damaged { .. } => Exit::NotDone,
         _ => Exit::Unavailable,
     };
     Failed::new(exit, error)

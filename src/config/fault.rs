@@ -128,7 +128,7 @@ impl Text<'_> {
             },
             what,
             todo,
-            line: (!shown.contains("skd_")).then(|| shown.to_owned()),
+            line: (!may_hold_a_secret(shown)).then(|| shown.to_owned()),
         }
     }
 
@@ -150,6 +150,15 @@ impl Text<'_> {
         let rest = self.text.get(start..).unwrap_or("");
         (line, column, rest.lines().next().unwrap_or(""))
     }
+}
+
+/// A token, or an address with a password in it.
+fn may_hold_a_secret(line: &str) -> bool {
+    let of_address = |(_, rest): (&str, &str)| {
+        let user = rest.split_once('@').map(|(user, _)| user);
+        user.is_some_and(|user| user.contains(':')) || rest.contains("password=")
+    };
+    line.contains("skd_") || line.split_once("://").is_some_and(of_address)
 }
 
 #[cfg(test)]

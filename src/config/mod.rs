@@ -1,16 +1,16 @@
 //! Settings: from a TOML file to checked values, with every fault at once.
 //!
 //! `raw.rs` is the file's shape and nothing else; `agent.rs`, `source.rs`, `remote.rs`, `target.rs`
-//! and `server.rs` say what it means; `not_yet.rs` refuses what this version does not do. Secrets are
+//! and `server.rs` say what it means. Secrets are
 //! never in the file: `secret.rs` reads them. Refuses unknown keys, and guesses nothing. The
 //! environment is an argument. Obeys interface.md sections 2 and 4.
 
 mod agent;
 mod certificates;
 mod check;
+mod database;
 mod duration;
 mod fault;
-mod not_yet;
 mod notes;
 mod path_template;
 mod pointer;
@@ -27,6 +27,7 @@ mod target;
 mod url;
 
 pub use agent::{AgentConfig, Certificates, Reload, SshdPaths};
+pub use database::{Database, Postgres};
 pub use duration::{DurationError, parse_duration, show_duration};
 pub use fault::{Fault, Faults, Place};
 pub use notes::notes;

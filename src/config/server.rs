@@ -1,7 +1,7 @@
 //! `server.toml`, checked: what the account key service is told to do.
 
 use super::check::Check;
-use super::not_yet::is_postgres;
+use super::database::Database;
 use super::raw;
 use super::recover::ROOT;
 use super::source::is;
@@ -13,7 +13,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8022);
-const DATABASE: &str = "/var/lib/sshkeyd-server/sshkeyd.db";
 const SECRETS_DIR: &str = "/var/lib/sshkeyd-server/secrets";
 const SESSION_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// A session that ends within minutes is no use; one that outlives a month is a password.
@@ -29,8 +28,8 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// The address that clients use, without slashes at its end.
     pub public_url: String,
-    /// The SQLite file.
-    pub database: PathBuf,
+    /// Where it keeps what it knows.
+    pub database: Database,
     /// The sealing key and the snapshot signing key.
     pub secrets_dir: PathBuf,
     /// The certificate; none when it speaks plain HTTP.
@@ -73,7 +72,6 @@ impl Check<'_> {
             return None;
         };
         let (at, raw) = (server.span(), server.get_ref());
-        self.not_yet_server(raw);
         let listen = match &raw.listen {
             Some(value) => self.socket_address(value, value.get_ref(), ""),
             None => Some(LISTEN),
@@ -135,25 +133,6 @@ impl Check<'_> {
             let todo = "give tls.certificate and tls.key, or danger-plaintext = true";
             self.fault(&listen.span(), what, todo);
         }
-    }
-
-    fn database(&mut self, raw: &raw::Server) -> Option<PathBuf> {
-        let Some(value) = &raw.database else {
-            return Some(PathBuf::from(DATABASE));
-        };
-        let text = value.get_ref();
-        if is_postgres(text) {
-            return None;
-        }
-        let path = text
-            .strip_prefix("sqlite:")
-            .filter(|path| path.starts_with('/'));
-        if path.is_none_or(|path| path.starts_with("//") || path.ends_with('/')) {
-            // A database's address may hold a password.
-            self.fault(&value.span(), "not a database", "write \"sqlite:/PATH\"");
-            return None;
-        }
-        path.map(PathBuf::from)
     }
 
     /// Addresses, and networks as `10.0.0.0/8`.

@@ -4,7 +4,7 @@ use super::Scratch;
 use super::ssh_server::SshServer;
 use crate::agent;
 use crate::client::{Api, Http, HttpOptions};
-use crate::config::{self, AgentConfig, ServerConfig};
+use crate::config::{self, AgentConfig, Database, ServerConfig};
 use crate::keys::PublicKey;
 use crate::service::{self, Service};
 use crate::sys::signals::Signal;
@@ -65,7 +65,7 @@ impl Stage {
         let service = Service::open(&ServerConfig {
             listen: listener.local_addr()?,
             public_url: url.clone(),
-            database: dir.join("service.db"),
+            database: Database::Sqlite(dir.join("service.db")),
             secrets_dir: dir.join("secrets"),
             tls: None,
             danger_plaintext: false,

@@ -5,7 +5,7 @@
 //! older than what they have seen. Neither touches `secrets-dir`.
 
 use super::store::{CopyError, StoreError, copies};
-use crate::config::ServerConfig;
+use crate::config::{Database, ServerConfig};
 use crate::sys::database_file::{self, Held};
 use jiff::Timestamp;
 use std::io;
@@ -29,6 +29,9 @@ pub enum BackupError {
     /// The service, or another command, uses the database.
     #[error("{}: in use; stop the service first", .0.display())]
     InUse(PathBuf),
+    /// The database is a server's, which has its own tools.
+    #[error("{0}")]
+    Server(&'static str),
     /// The copy would take the place of the database.
     #[error("{}: the database itself; name another file", .0.display())]
     Itself(PathBuf),
@@ -78,7 +81,10 @@ impl BackupError {
 /// # Errors
 /// [`BackupError`]; `file` is as it was.
 pub fn backup(config: &ServerConfig, file: &Path) -> Result<(), BackupError> {
-    let database = &config.database;
+    let database = file_of(
+        &config.database,
+        "the database is PostgreSQL; copy it with pg_dump --format=custom",
+    )?;
     std::fs::metadata(database).map_err(BackupError::file(database))?;
     let parts = ["", "-wal", "-shm", ".lock"].map(|end| with_end(database, end));
     if parts.iter().any(|part| database_file::same(part, file)) {
@@ -98,9 +104,13 @@ pub fn restore(
     file: &Path,
     now: Timestamp,
 ) -> Result<Restored, BackupError> {
-    let database = &config.database;
+    let database = file_of(
+        &config.database,
+        "the database is PostgreSQL; stop the replicas, bring it back with pg_restore, then run \
+         `sshkeyd server restore --lift`",
+    )?;
     let _alone = Held::alone(database).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => BackupError::InUse(database.clone()),
+        io::ErrorKind::WouldBlock => BackupError::InUse(database.to_owned()),
         _ => BackupError::file(database)(error),
     })?;
     std::fs::metadata(file).map_err(BackupError::file(file))?;
@@ -119,7 +129,7 @@ pub fn restore(
         None => None,
         Some(Ok(given_out)) => Some(given_out),
         Some(Err(CopyError::Store(StoreError::Busy))) => {
-            return Err(BackupError::InUse(database.clone()));
+            return Err(BackupError::InUse(database.to_owned()));
         }
         // Damaged: what it has given out nobody knows. It is kept, with the log that belongs to it.
         Some(Err(_)) => {
@@ -140,6 +150,29 @@ pub fn restore(
         accounts: lifted.accounts,
         sessions: lifted.sessions,
     })
+}
+
+/// Makes a database that its own tools brought back the one of now, as [`restore`] does. Replicas
+/// may run: they take it as a change of every account.
+///
+/// # Errors
+/// [`BackupError`]; the database is as it was.
+pub fn lift(config: &ServerConfig, now: Timestamp) -> Result<Restored, BackupError> {
+    let Database::Postgres(database) = &config.database else {
+        return Err(BackupError::Server(
+            "the database is a file; `sshkeyd server restore FILE` lifts what it brings back",
+        ));
+    };
+    let lifted = copies::lift(database, now).map_err(|e| BackupError::Store(Box::new(e)))?;
+    Ok(Restored {
+        kept: None,
+        accounts: lifted.accounts,
+        sessions: lifted.sessions,
+    })
+}
+
+fn file_of<'a>(database: &'a Database, what: &'static str) -> Result<&'a Path, BackupError> {
+    database.file().ok_or(BackupError::Server(what))
 }
 
 /// A file on its way, gone when it does not arrive.

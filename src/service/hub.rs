@@ -3,7 +3,7 @@
 //! A bell carries no keys: a revision number, and a count of removals. Whoever wakes reads the
 //! list itself. Bells are made for the first that waits and dropped with the last.
 
-use super::store::{Commit, Kinds, Store};
+use super::store::{Commit, Kinds, Store, Sweep};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -136,33 +136,24 @@ impl Hub {
         }
     }
 
-    /// Notices, once a second and only while somebody waits, what other processes wrote.
+    /// Notices, once a second and only while somebody waits, what other processes wrote: other
+    /// replicas too, of which no notice came.
     pub(super) async fn sweep(&self, store: &Store) {
-        let mut seen = store.others_version().await.ok();
+        let mut sweep = Sweep::default();
+        // What was before this look is nobody's news; where it fails the next one is the first.
+        let _ = store.others(&mut sweep, Vec::new).await;
         loop {
             while self.lock().is_empty() {
                 self.first.notified().await;
             }
             tokio::time::sleep(SWEEP).await;
-            let Ok(version) = store.others_version().await else {
+            let watched = || self.lock().keys().copied().collect();
+            let Ok(changed) = store.others(&mut sweep, watched).await else {
                 continue;
             };
-            if seen == Some(version) {
-                continue;
-            }
-            let watched = self.lock().keys().copied().collect();
-            let Ok(revisions) = store.revisions(watched).await else {
-                continue;
-            };
-            seen = Some(version);
-            for (account, revision) in revisions {
-                // What it wrote is not known: whoever waits looks for himself.
-                self.committed(Commit {
-                    revision,
-                    access: true,
-                    ..Commit::of(account, Kinds::ALL)
-                });
-            }
+            changed
+                .into_iter()
+                .for_each(|commit| self.committed(commit));
         }
     }
 

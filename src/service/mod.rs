@@ -46,7 +46,7 @@ mod words;
 
 pub use account_acts::AccountSummary;
 pub use accounts::{AccountError, NewAccount};
-pub use backup::{BackupError, Restored, backup, restore};
+pub use backup::{BackupError, Restored, backup, lift, restore};
 pub use signers::{Rotated, rotate_signer};
 
 use crate::config::{ServerConfig, TlsFiles};
@@ -109,12 +109,13 @@ pub struct Parts {
     metrics: Arc<Metrics>,
     openapi: Arc<OnceLock<Bytes>>,
     public_url: Arc<str>,
+    secrets_dir: Arc<Path>,
     on_loopback: bool,
     danger_plaintext: bool,
     max_held: usize,
     clock: Clock,
     /// Nobody restores the database meanwhile.
-    _in_use: Arc<Held>,
+    _in_use: Arc<Option<Held>>,
 }
 
 impl Deref for Service {
@@ -148,16 +149,7 @@ impl Service {
     }
 
     fn open_at(config: &ServerConfig, clock: Clock) -> Result<Self, ServiceError> {
-        let in_use = Held::shared(&config.database).map_err(|source| {
-            let source = match source.kind() {
-                io::ErrorKind::WouldBlock => io::Error::other("being restored; wait for its end"),
-                _ => source,
-            };
-            StoreError::File {
-                path: config.database.clone(),
-                source,
-            }
-        })?;
+        let in_use = config.database.file().map(in_use).transpose()?;
         let secrets = Secrets::load(&config.secrets_dir)?;
         let hub = Arc::new(Hub::default());
         let metrics = Arc::new(Metrics::default());
@@ -186,6 +178,7 @@ impl Service {
             sealing_key: Arc::new(secrets.sealing_key),
             snapshots: Arc::new(Snapshots::new(secrets.signers, metrics.clone())),
             metrics,
+            secrets_dir: config.secrets_dir.as_path().into(),
             public_url: config.public_url.trim_end_matches('/').into(),
             danger_plaintext: config.danger_plaintext,
             max_held: config.max_held,
@@ -279,6 +272,20 @@ impl Service {
     }
 }
 
+/// Has the file, beside others that use it.
+fn in_use(file: &Path) -> Result<Held, StoreError> {
+    Held::shared(file).map_err(|source| {
+        let source = match source.kind() {
+            io::ErrorKind::WouldBlock => io::Error::other("being restored; wait for its end"),
+            _ => source,
+        };
+        StoreError::File {
+            path: file.to_owned(),
+            source,
+        }
+    })
+}
+
 /// Serves until `shutdown` is done: then takes no more, ends held queries at once, and gives what
 /// is under way ten seconds.
 ///
@@ -298,11 +305,13 @@ pub async fn serve(
     service.adopt_loaded().await?;
     tracing::info!(%address, tls = tls.is_some(), "serving");
     let (sweeper, settler, writer) = (service.clone(), service.clone(), service.clone());
+    let follower = service.clone();
     let store = service.store.clone();
     tokio::select! {
         () = listen::run(service, listener, tls, shutdown) => {}
         () = async { sweeper.hub.sweep(&sweeper.store).await } => {}
         () = settler.settle() => {}
+        () = follower.follow_signers() => {}
         () = writer.gather_uses() => {}
         () = writer.gather_refused_logins() => {}
     }

@@ -13,6 +13,9 @@ use crate::trust::Signer;
 use crate::wire::{HANDOVER_NAMESPACE, HandoverPayload};
 use jiff::{SignedDuration, Timestamp};
 
+/// How often `secrets-dir` is looked at for signers that another replica has put in force.
+const AGAIN: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// How long both sign.
 const OVERLAP: SignedDuration = SignedDuration::from_hours(90 * 24);
 
@@ -54,6 +57,12 @@ impl Signers {
             previous: self.previous.filter(|_| !over && !lapsed),
             ..self
         }
+    }
+
+    /// Whether the set in force is one that comes after these.
+    fn are_behind(&self, set: &SetRow) -> bool {
+        let first = set.signers.first();
+        first.is_some_and(|first| !self.lines().contains(first) && !self.former.contains(first))
     }
 
     /// The hand-over to these from the set in force.
@@ -106,6 +115,10 @@ impl Service {
         for _ in 0..8 {
             let (set, now) = (self.store.signer_set().await?, self.now());
             signers = signers.trimmed(set.as_ref(), now);
+            // Of many replicas one that has an old directory does not take the others back to it.
+            if self.store.is_shared() && set.as_ref().is_some_and(|set| signers.are_behind(set)) {
+                return Err(ServiceError::Strangers("snapshot-signer"));
+            }
             let handover = match set.as_ref().map(|set| signers.from(set)) {
                 Some(Step::Same) => {
                     changing.sign_by(signers);
@@ -167,6 +180,25 @@ impl Service {
             signers: Signers::clone(&self.snapshots.signers()),
         };
         self.adopt(secrets).await
+    }
+
+    /// Takes in the signers that another replica has put in force, as soon as `secrets-dir` holds
+    /// them; until then no list is signed here. Never returns.
+    pub(super) async fn follow_signers(&self) {
+        loop {
+            self.snapshots.stale().await;
+            let loaded = match Secrets::load(&self.secrets_dir) {
+                Ok(secrets) => self.adopt(secrets).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = loaded {
+                tracing::error!(
+                    %error,
+                    "another replica has put other signers in force; no list is signed here"
+                );
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
     }
 
     /// Reads `secrets-dir` again and adopts what it holds.

@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use tokio::sync::Notify;
 
 /// How long a snapshot is fresh.
 const LIFE_MS: i64 = 24 * 60 * 60 * 1000;
@@ -88,6 +89,8 @@ pub(super) struct Snapshots {
     cache: Mutex<Cache>,
     krls: Krls,
     metrics: Arc<Metrics>,
+    /// Rings when lists are signed by others than these.
+    stale: Notify,
 }
 
 impl Snapshots {
@@ -99,7 +102,13 @@ impl Snapshots {
             gate: tokio::sync::RwLock::default(),
             cache: Mutex::default(),
             krls: Krls::default(),
+            stale: Notify::new(),
         }
+    }
+
+    /// Returns when a list was asked for that others sign by now.
+    pub(super) async fn stale(&self) {
+        self.stale.notified().await;
     }
 
     /// The signers.
@@ -167,7 +176,14 @@ impl Snapshots {
     ) -> Result<(Arc<Keys>, Option<Arc<KrlFile>>), StoreError> {
         let had = before.and_then(|signed| signed.krl.clone());
         let version = had.as_ref().map(|file| file.version);
-        let (keys, read) = store.keys_and_krl(account, version).await?;
+        let (keys, read) = Box::pin(store.keys_and_krl(account, version)).await?;
+        // Read with the keys, as of one moment: no list of a revision that came with other signers
+        // is signed by these.
+        let ours = || self.signers().lines();
+        if store.is_shared() && keys.signers.as_ref().is_some_and(|set| *set != ours()) {
+            self.stale.notify_one();
+            return Err(StoreError::Signers);
+        }
         let krl = match (read, keys.trust.krl_version) {
             (Some(krl), _) => {
                 let file = Arc::new(KrlFile::new(&krl));

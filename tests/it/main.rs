@@ -60,6 +60,8 @@ mod people;
 #[cfg(test)]
 mod plan;
 #[cfg(test)]
+mod postgres;
+#[cfg(test)]
 mod proof;
 #[cfg(test)]
 mod proof_certificates;

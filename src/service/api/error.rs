@@ -215,7 +215,12 @@ impl IntoResponse for ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         let (status, code, retry_after) = match &error {
-            StoreError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", Some(5)),
+            StoreError::Busy | StoreError::Conflict(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "busy", Some(5))
+            }
+            StoreError::Unavailable(_) | StoreError::Signers => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", Some(5))
+            }
             StoreError::Full => (StatusCode::INSUFFICIENT_STORAGE, "no-room", Some(60)),
             StoreError::Fault(_)
             | StoreError::Newer(_)

@@ -30,7 +30,7 @@ pub(super) fn once<A: Serialize>(
     headers: &HeaderMap,
     route: &'static str,
     body: &impl Serialize,
-    answer: impl FnOnce(i64) -> A + Send + 'static,
+    answer: impl Fn(i64) -> A + Send + 'static,
 ) -> Result<Option<Once>, ApiError> {
     let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(key) = given.next() else {

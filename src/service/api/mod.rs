@@ -231,9 +231,12 @@ fn routes() -> Routes {
 }
 
 /// Whether the store answers.
-async fn ready(State(service): State<Service>) -> Result<&'static str, ApiError> {
+async fn ready(State(service): State<Service>) -> Result<String, ApiError> {
     match service.store.ping().await {
-        Ok(()) => Ok("ok\n"),
+        Ok(()) => Ok(match service.store.warning() {
+            None => "ok\n".to_owned(),
+            Some(warning) => format!("ok\n{warning}\n"),
+        }),
         Err(error) => {
             tracing::debug!(%error, "not ready");
             Err(ApiError::new(

@@ -24,6 +24,7 @@ mod signers;
 use super::router;
 use crate::config::ServerConfig;
 use crate::service::Service;
+use crate::service::store::testing;
 use crate::trust::{AGENT_NAMESPACE, Signer};
 use crate::wire::{EnrollAnswer, NewInstanceAnswer, NonceAnswer, SshKey, renewal_message};
 use axum::Router;
@@ -75,7 +76,7 @@ pub(in crate::service) fn config(dir: &tempfile::TempDir) -> ServerConfig {
     ServerConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         public_url: format!("{URL}/"),
-        database: dir.path().join("a.db"),
+        database: testing::database(dir.path()),
         secrets_dir: dir.path().join("secrets"),
         tls: None,
         danger_plaintext: false,

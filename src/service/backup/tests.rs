@@ -21,8 +21,12 @@ impl Bed {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut config = crate::service::api::tests::config(&dir);
-        config.database = dir.path().join("sshkeyd.db");
+        config.database = Database::Sqlite(dir.path().join("sshkeyd.db"));
         Self { dir, config }
+    }
+
+    fn database(&self) -> &Path {
+        self.config.database.file().unwrap()
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -35,13 +39,13 @@ impl Bed {
 
     /// Returns when nobody has the database open: the last takes its log away.
     async fn closed(&self) {
-        while with_end(&self.config.database, "-wal").exists() {
+        while with_end(self.database(), "-wal").exists() {
             tokio::task::yield_now().await;
         }
     }
 
     fn ask<T: rusqlite::types::FromSql>(&self, sql: &str) -> T {
-        let db = Connection::open(&self.config.database).unwrap();
+        let db = Connection::open(self.database()).unwrap();
         db.query_row(sql, [], |row| row.get(0)).unwrap()
     }
 }
@@ -68,7 +72,7 @@ async fn a_copy_of_a_database_in_use_is_whole_private_and_of_one_moment() {
     assert_eq!(count(bed.file("copy")), 1);
     backup(&bed.config, &bed.file("copy")).unwrap();
     assert_eq!(count(bed.file("copy")), 2);
-    let refused = backup(&bed.config, &bed.config.database);
+    let refused = backup(&bed.config, bed.database());
     assert!(matches!(refused, Err(BackupError::Itself(_))));
     let refused = backup(&bed.config, &bed.file("none/copy"));
     assert!(matches!(refused, Err(BackupError::File { .. })));
@@ -171,9 +175,7 @@ async fn where_the_old_database_is_gone_or_damaged_numbers_go_far_ahead() {
     backup(&bed.config, &bed.file("copy")).unwrap();
     drop(service);
     let overwrite = || {
-        let options = std::fs::OpenOptions::new()
-            .write(true)
-            .open(&bed.config.database);
+        let options = std::fs::OpenOptions::new().write(true).open(bed.database());
         io::Write::write_all(&mut options.unwrap(), &[7; 4096]).unwrap();
     };
     bed.closed().await;
@@ -194,7 +196,7 @@ async fn what_is_no_copy_of_ours_changes_nothing() {
     backup(&bed.config, &bed.file("copy")).unwrap();
     drop(service);
     bed.closed().await;
-    let before = std::fs::read(&bed.config.database).unwrap();
+    let before = std::fs::read(bed.database()).unwrap();
     let put = |name: &str, bytes: &[u8]| {
         let mut options = std::fs::OpenOptions::new();
         let file = options
@@ -228,11 +230,11 @@ async fn what_is_no_copy_of_ours_changes_nothing() {
         newer,
         other,
         bed.file("nowhere"),
-        bed.config.database.clone(),
+        bed.database().to_owned(),
     ] {
         let refused = restore(&bed.config, &file, at(10));
         assert!(refused.is_err(), "{}", file.display());
-        assert_eq!(std::fs::read(&bed.config.database).unwrap(), before);
+        assert_eq!(std::fs::read(bed.database()).unwrap(), before);
     }
     restore(&bed.config, &bed.file("copy"), at(10)).unwrap();
 }

@@ -6,13 +6,14 @@
 use super::accounts::advance;
 use super::audit::{Act, Actor, note};
 use super::cas::cas_of;
+use super::db;
+use super::db::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use super::orders::{self, Of};
 use super::revocations::{By, list_changed, revoke};
 use super::ssh_keys::keys_of;
 use super::{Commit, Kinds, MAX_ORDERS, Store, StoreError, millis, revision, time, time_opt};
 use crate::trust::Role;
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use serde_json::json;
 
 /// The key that an order to end sessions names which no deletion gave; no key has this id.
@@ -79,7 +80,7 @@ impl Store {
                 .query_map([millis(now)], |row| {
                     let count = |name: &str| {
                         let count: i64 = row.get(name)?;
-                        Ok::<_, rusqlite::Error>(count.unsigned_abs())
+                        Ok::<_, db::Error>(count.unsigned_abs())
                     };
                     Ok(AccountRow {
                         id: row.get("id")?,
@@ -95,7 +96,7 @@ impl Store {
                         ],
                     })
                 })?
-                .collect::<rusqlite::Result<_>>()?;
+                .collect::<db::Result<_>>()?;
             Ok(rows)
         })
         .await
@@ -129,10 +130,10 @@ impl Store {
         let committed = self.committed.clone();
         self.call(move |db| {
             let account = actor.account;
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
             let changed = tx.execute(
                 "UPDATE accounts SET disabled_at = ?2
-                 WHERE id = ?1 AND (disabled_at IS NULL) = (?2 IS NOT NULL)",
+                 WHERE id = ?1 AND (disabled_at IS NULL) = (CAST(?2 AS BIGINT) IS NOT NULL)",
                 params![account, off.then(|| millis(now))],
             )?;
             if changed == 0 {
@@ -212,7 +213,7 @@ impl Store {
                 .query_map([account], |row| {
                     Ok((row.get("id")?, row.get("label")?, row.get("status")?))
                 })?
-                .collect::<rusqlite::Result<_>>()?;
+                .collect::<db::Result<_>>()?;
             let keys = keys_of(&tx, account)?;
             let cas = cas_of(&tx, account, Role::User)?.into_iter();
             Ok(Some(Remains {
@@ -235,7 +236,7 @@ impl Store {
         let committed = self.committed.clone();
         self.call(move |db| {
             let account = actor.account;
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
             let email = tx
                 .query_row(
                     "DELETE FROM accounts WHERE id = ?1 AND disabled_at IS NOT NULL
@@ -262,7 +263,7 @@ fn others_of_certificates(
     db: &Connection,
     account: i64,
     now: Timestamp,
-) -> rusqlite::Result<Vec<String>> {
+) -> db::Result<Vec<String>> {
     db.prepare_cached(
         "SELECT DISTINCT fingerprint FROM certificates
          WHERE account = ?1 AND revoked_at = ?2 AND instance IS NULL AND ssh_key IS NULL
@@ -273,7 +274,7 @@ fn others_of_certificates(
 }
 
 /// Whether the account is disabled.
-pub(super) fn is_disabled(db: &Connection, account: i64) -> rusqlite::Result<bool> {
+pub(super) fn is_disabled(db: &Connection, account: i64) -> db::Result<bool> {
     db.prepare_cached("SELECT 1 FROM accounts WHERE id = ?1 AND disabled_at IS NOT NULL")?
         .exists([account])
 }

@@ -3,13 +3,15 @@
 use super::account_acts::is_disabled;
 use super::attachments::{Attachments, attachments_of};
 use super::audit::{Act, Actor, note};
+use super::db;
+use super::db::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use super::krls::{Trust, krl_of, trust_of};
 use super::orders::{OrderRow, orders_of};
+use super::signers::newest;
 use super::ssh_keys::{KeyRow, keys_of, revoked_of};
 use super::{Commit, Hash, Store, StoreError, millis, revision, time};
 use crate::trust::Krl;
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde_json::json;
 
 /// Where an account stands.
@@ -36,6 +38,8 @@ pub(in crate::service) struct Keys {
     pub(in crate::service) attachments: Attachments,
     /// What instances are to trust and to refuse beside that.
     pub(in crate::service) trust: Trust,
+    /// The signers that agents were told of last; `None` before the first.
+    pub(in crate::service) signers: Option<Vec<String>>,
 }
 
 /// What became of a new account.
@@ -70,16 +74,20 @@ impl Store {
         self.call(move |db| {
             let (at, now) = (now, millis(now));
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let made = tx.execute(
-                "INSERT INTO accounts (email, email_key, password, revision, changed_at, created_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT (email_key) DO NOTHING",
-                params![email, email.to_lowercase(), password, now.max(1), now],
-            )?;
-            if made == 0 {
+            let made = tx
+                .query_row(
+                    "INSERT INTO accounts (email, email_key, password, revision, changed_at,
+                                           created_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT (email_key) DO NOTHING
+                     RETURNING id",
+                    params![email, email.to_lowercase(), password, now.max(1), now],
+                    |row| row.get(0),
+                )
+                .optional()?;
+            let Some(account) = made else {
                 return Ok(Added::Taken);
-            }
-            let account = tx.last_insert_rowid();
-            if let Some(key) = api_key {
+            };
+            if let Some(key) = &api_key {
                 tx.execute(
                     "INSERT INTO api_keys (account, hash, tail, sealed, created_at)
                      VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -87,7 +95,11 @@ impl Store {
                 )?;
             }
             let act = Act::done("account.create", account, json!({"email": email}));
-            note(&tx, &Actor { account, ..actor }, &act, at)?;
+            let actor = Actor {
+                account,
+                ..actor.clone()
+            };
+            note(&tx, &actor, &act, at)?;
             tx.commit()?;
             Ok(Added::Account(account))
         })
@@ -139,7 +151,7 @@ impl Store {
     ) -> Result<Vec<(i64, Option<u64>)>, StoreError> {
         self.call(move |db| {
             let mut found = Vec::with_capacity(accounts.len());
-            for account in accounts {
+            for &account in &accounts {
                 let head = head(db, account).optional()?;
                 found.push((account, head.map(|head| head.revision)));
             }
@@ -158,7 +170,7 @@ impl Store {
     ) -> Result<u64, StoreError> {
         let committed = self.committed.clone();
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
             let has = head(&tx, account)?.revision;
             if has >= above {
                 return Ok(has);
@@ -178,7 +190,7 @@ impl Store {
 
 /// Gives the account its next revision: above every earlier one even if the clock went back, and
 /// else the time, so that a restored database is soon ahead of what it once gave out.
-pub(super) fn advance(tx: &Transaction<'_>, account: i64, now: Timestamp) -> rusqlite::Result<u64> {
+pub(super) fn advance(tx: &Transaction<'_>, account: i64, now: Timestamp) -> db::Result<u64> {
     tx.prepare_cached(
         "UPDATE accounts SET revision = max(revision + 1, ?2), changed_at = ?2 WHERE id = ?1
          RETURNING revision",
@@ -188,7 +200,7 @@ pub(super) fn advance(tx: &Transaction<'_>, account: i64, now: Timestamp) -> rus
     })
 }
 
-fn whole(db: &Connection, account: i64) -> rusqlite::Result<Keys> {
+fn whole(db: &Connection, account: i64) -> db::Result<Keys> {
     Ok(Keys {
         head: head(db, account)?,
         keys: match is_disabled(db, account)? {
@@ -199,10 +211,11 @@ fn whole(db: &Connection, account: i64) -> rusqlite::Result<Keys> {
         orders: orders_of(db, account)?,
         attachments: attachments_of(db, account)?,
         trust: trust_of(db, account)?,
+        signers: newest(db)?.map(|set| set.signers),
     })
 }
 
-fn head(db: &Connection, account: i64) -> rusqlite::Result<Head> {
+fn head(db: &Connection, account: i64) -> db::Result<Head> {
     db.prepare_cached("SELECT revision, changed_at FROM accounts WHERE id = ?1")?
         .query_row([account], |row| {
             Ok(Head {

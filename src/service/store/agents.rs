@@ -1,11 +1,12 @@
 //! Agents: enrolment and sessions (protocol.md section 1).
 
 use super::audit::{self, Act, Actor, By};
+use super::db;
+use super::db::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use super::instances::{Removal, removal, told_before};
 use super::runs::{self, Speaker, take_run};
 use super::{Commit, Hash, Kinds, Store, StoreError, millis, revision};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde_json::json;
 use std::net::IpAddr;
 use subtle::ConstantTimeEq as _;
@@ -144,7 +145,7 @@ impl Store {
             if !take_run(&tx, instance, run, request.run)? {
                 let speaker = Speaker {
                     from: request.from,
-                    request: request.request,
+                    request: request.request.clone(),
                 };
                 let commit = runs::refused(&tx, instance, &speaker, now)?;
                 tx.commit()?;
@@ -167,7 +168,7 @@ impl Store {
                     account,
                     by: By::Agent { instance },
                     from: request.from,
-                    request: request.request,
+                    request: request.request.clone(),
                 };
                 let detail = json!({"hostname": request.hostname});
                 let act = Act::done("instance.enrol", instance, detail);
@@ -216,7 +217,8 @@ impl Store {
     ) -> Result<Renewed, StoreError> {
         let committed = self.committed.clone();
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx =
+                db.transaction_with_behavior(TransactionBehavior::Instance(request.instance))?;
             let found = tx
                 .query_row(
                     "SELECT run FROM instances WHERE id = ?1 AND identity_key = ?2 AND cut_off = 0",
@@ -268,10 +270,12 @@ pub(super) fn by_hash(
         return Ok(None);
     };
     if ended {
-        db.execute("DELETE FROM instances WHERE id = ?1", [session.instance])?;
+        let tx = db.transaction_with_behavior(TransactionBehavior::Account(session.account))?;
+        tx.execute("DELETE FROM instances WHERE id = ?1", [session.instance])?;
+        tx.commit()?;
         session.ended = true;
     } else if !used {
-        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let tx = db.transaction_with_behavior(TransactionBehavior::Account(session.account))?;
         tx.execute("UPDATE sessions SET used = 1 WHERE id = ?1", [session.id])?;
         tx.execute(
             "DELETE FROM sessions WHERE instance = ?1 AND id < ?2",
@@ -287,7 +291,7 @@ pub(super) fn settled(
     db: &Connection,
     hash: Hash,
     now: Timestamp,
-) -> rusqlite::Result<Option<Option<AgentSession>>> {
+) -> db::Result<Option<Option<AgentSession>>> {
     Ok(match session(db, hash, now)? {
         None => Some(None),
         Some((session, true, false)) => Some(Some(session)),
@@ -299,11 +303,11 @@ fn session(
     db: &Connection,
     hash: Hash,
     now: Timestamp,
-) -> rusqlite::Result<Option<(AgentSession, bool, bool)>> {
+) -> db::Result<Option<(AgentSession, bool, bool)>> {
     let found = db
         .prepare_cached(
             "SELECT s.id, s.hash, s.used, s.instance, i.account, i.run, i.removal_keys,
-                    i.removal_sessions, i.removal_told_at, coalesce(i.removal_told_at <= ?2, 0) AS ended
+                    i.removal_sessions, i.removal_told_at, coalesce(i.removal_told_at <= ?2, FALSE) AS ended
              FROM sessions s JOIN instances i ON i.id = s.instance WHERE s.hash = ?1",
         )?
         .query_row(params![hash, told_before(now)], |row| {
@@ -324,12 +328,7 @@ fn session(
         .map(|(session, _, used, ended)| (session, used, ended)))
 }
 
-fn add_session(
-    tx: &Transaction<'_>,
-    instance: i64,
-    hash: Hash,
-    now: Timestamp,
-) -> rusqlite::Result<()> {
+fn add_session(tx: &Transaction<'_>, instance: i64, hash: Hash, now: Timestamp) -> db::Result<()> {
     tx.execute(
         "INSERT INTO sessions (account, kind, hash, instance, name, created_at)
          SELECT account, 'agent', ?2, id, hostname, ?3 FROM instances WHERE id = ?1",

@@ -6,12 +6,15 @@
 mod asker;
 
 use super::audit::{Act, Actor, note};
+use super::db;
+use super::db::{
+    Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params,
+};
 use super::idempotent::{self, Earlier, Once};
 use super::revocations::{By, revoke_for};
 use super::{Commit, Hash, Kinds, Store, StoreError, millis, time, time_opt};
 use asker::asker;
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 use serde_json::json;
 use subtle::ConstantTimeEq as _;
 
@@ -125,7 +128,7 @@ impl Store {
             let rows = db
                 .prepare_cached("SELECT * FROM api_keys WHERE account = ?1 ORDER BY id")?
                 .query_map([account], api_key_row)?
-                .collect::<rusqlite::Result<_>>()?;
+                .collect::<db::Result<_>>()?;
             Ok(rows)
         })
         .await
@@ -150,7 +153,7 @@ impl Store {
     ) -> Result<ApiKeyMade, StoreError> {
         let (account, committed) = (actor.account, self.committed.clone());
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(actor.account))?;
             if let Some(earlier) = idempotent::earlier(&tx, account, once.as_ref(), now)? {
                 return Ok(ApiKeyMade::Earlier(earlier));
             }
@@ -186,7 +189,7 @@ impl Store {
             if !asker(&tx, &actor)?.admits(&row) {
                 return Ok(ApiKeyMade::Wider);
             }
-            idempotent::keep(&tx, account, once, row.id, now)?;
+            idempotent::keep(&tx, account, once.as_ref(), row.id, now)?;
             note(&tx, &actor, &act("api-key.create", &row), now)?;
             tx.commit()?;
             committed(Commit::of(account, Kinds::API_KEYS | Kinds::AUDIT));
@@ -201,7 +204,7 @@ impl Store {
         actor: Actor,
         id: i64,
         edit: ApiKeyEdit,
-        check: impl FnOnce(&ApiKeyRow) -> Result<(), E> + Send + 'static,
+        check: impl Fn(&ApiKeyRow) -> Result<(), E> + Send + 'static,
         now: Timestamp,
     ) -> Result<Touched<E>, StoreError> {
         self.touch(actor, id, check, now, move |tx, was| {
@@ -213,9 +216,9 @@ impl Store {
                 .query_row(
                     params![
                         id,
-                        edit.name.unwrap_or(was.name),
-                        edit.rights.unwrap_or(was.rights),
-                        edit.addresses.unwrap_or(was.addresses),
+                        edit.name.as_ref().unwrap_or(&was.name),
+                        edit.rights.as_ref().unwrap_or(&was.rights),
+                        edit.addresses.as_ref().unwrap_or(&was.addresses),
                         edit.expires_at.unwrap_or(was.expires_at).map(millis)
                     ],
                     api_key_row,
@@ -231,7 +234,7 @@ impl Store {
         actor: Actor,
         id: i64,
         secret: Secret,
-        check: impl FnOnce(&ApiKeyRow) -> Result<(), E> + Send + 'static,
+        check: impl Fn(&ApiKeyRow) -> Result<(), E> + Send + 'static,
         now: Timestamp,
     ) -> Result<Touched<E>, StoreError> {
         self.touch(actor, id, check, now, move |tx, _| {
@@ -254,7 +257,7 @@ impl Store {
         &self,
         actor: Actor,
         id: i64,
-        check: impl FnOnce(&ApiKeyRow) -> Result<(), E> + Send + 'static,
+        check: impl Fn(&ApiKeyRow) -> Result<(), E> + Send + 'static,
         now: Timestamp,
     ) -> Result<Touched<E>, StoreError> {
         self.touch(actor, id, check, now, move |tx, was| {
@@ -274,7 +277,7 @@ impl Store {
     ) -> Result<Option<(ApiKeyRow, Option<Secret>)>, StoreError> {
         let committed = self.committed.clone();
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(actor.account))?;
             let found = tx
                 .prepare_cached("SELECT * FROM api_keys WHERE account = ?1 AND id = ?2")?
                 .query_row(params![actor.account, id], |row| {
@@ -304,15 +307,15 @@ impl Store {
         &self,
         actor: Actor,
         id: i64,
-        check: impl FnOnce(&ApiKeyRow) -> Result<(), E> + Send + 'static,
+        check: impl Fn(&ApiKeyRow) -> Result<(), E> + Send + 'static,
         now: Timestamp,
-        change: impl FnOnce(&Transaction<'_>, ApiKeyRow) -> rusqlite::Result<(&'static str, ApiKeyRow)>
+        change: impl Fn(&Transaction<'_>, ApiKeyRow) -> db::Result<(&'static str, ApiKeyRow)>
         + Send
         + 'static,
     ) -> Result<Touched<E>, StoreError> {
         let committed = self.committed.clone();
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(actor.account))?;
             let Some(was) = one(&tx, actor.account, id)? else {
                 return Ok(Touched::NoKey);
             };
@@ -350,7 +353,7 @@ fn may_less(before: &ApiKeyRow, after: &ApiKeyRow) -> bool {
     before.rights != after.rights || before.addresses != after.addresses || end(after) < end(before)
 }
 
-fn by_hash(db: &Connection, hash: Hash, now: Timestamp) -> rusqlite::Result<Option<ApiKeyRow>> {
+fn by_hash(db: &Connection, hash: Hash, now: Timestamp) -> db::Result<Option<ApiKeyRow>> {
     let found = db
         .prepare_cached(
             "SELECT k.* FROM api_keys k JOIN accounts a ON a.id = k.account
@@ -366,7 +369,7 @@ fn by_hash(db: &Connection, hash: Hash, now: Timestamp) -> rusqlite::Result<Opti
         .map(|(row, _)| row))
 }
 
-fn one(db: &Connection, account: i64, id: i64) -> rusqlite::Result<Option<ApiKeyRow>> {
+fn one(db: &Connection, account: i64, id: i64) -> db::Result<Option<ApiKeyRow>> {
     db.prepare_cached("SELECT * FROM api_keys WHERE account = ?1 AND id = ?2")?
         .query_row([account, id], api_key_row)
         .optional()
@@ -377,7 +380,7 @@ fn act(action: &'static str, row: &ApiKeyRow) -> Act {
     Act::done(action, row.id, detail)
 }
 
-fn api_key_row(row: &Row<'_>) -> rusqlite::Result<ApiKeyRow> {
+fn api_key_row(row: &Row<'_>) -> db::Result<ApiKeyRow> {
     Ok(ApiKeyRow {
         id: row.get("id")?,
         account: row.get("account")?,

@@ -7,11 +7,12 @@
 
 use super::accounts::{Keys, advance};
 use super::audit::{Act, Actor, note};
+use super::db;
+use super::db::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use super::ssh_keys::{self, KeyRow, NewKey, Refused, by_id, by_text, keys_of};
 use super::{Commit, Kinds, MAX_ATTACHMENTS, Store, StoreError};
 use crate::wire::KeyScope;
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -138,7 +139,7 @@ impl Store {
     ) -> Result<Attached, StoreError> {
         let (account, committed) = (actor.account, self.committed.clone());
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
             if !has_instance(&tx, account, instance)? {
                 return Ok(Attached::NoInstance);
             }
@@ -164,7 +165,7 @@ impl Store {
     ) -> Result<AttachedText, StoreError> {
         let (account, committed) = (actor.account, self.committed.clone());
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
             if !has_instance(&tx, account, instance)? {
                 return Ok(AttachedText::NoInstance);
             }
@@ -176,7 +177,10 @@ impl Store {
                     }
                     let scope = KeyScope::Some;
                     let revision = advance(&tx, account, now)?;
-                    let new = NewKey { scope, ..key };
+                    let new = NewKey {
+                        scope,
+                        ..key.clone()
+                    };
                     (false, ssh_keys::insert(&tx, &actor, new, revision, now)?)
                 }
             };
@@ -209,7 +213,7 @@ impl Store {
             let rows: BTreeMap<i64, bool> = tx
                 .prepare_cached("SELECT key, attached FROM attachments WHERE instance = ?1")?
                 .query_map([instance], |row| Ok((row.get(0)?, row.get(1)?)))?
-                .collect::<rusqlite::Result<_>>()?;
+                .collect::<db::Result<_>>()?;
             let mut keys = keys_of(&tx, account)?;
             keys.retain(|key| is_there(key.scope, rows.get(&key.id).copied()));
             Ok(Some(keys))
@@ -226,7 +230,7 @@ fn put(
     key: &KeyRow,
     there: bool,
     now: Timestamp,
-) -> rusqlite::Result<(Attached, Option<Commit>)> {
+) -> db::Result<(Attached, Option<Commit>)> {
     let account = actor.account;
     let before = tx
         .prepare_cached("SELECT attached FROM attachments WHERE instance = ?1 AND key = ?2")?
@@ -240,7 +244,7 @@ fn put(
     }
     tx.prepare_cached(
         "INSERT INTO attachments (instance, key, attached) VALUES (?1, ?2, ?3)
-         ON CONFLICT DO UPDATE SET attached = excluded.attached",
+         ON CONFLICT (instance, key) DO UPDATE SET attached = excluded.attached",
     )?
     .execute(params![instance, key.id, there])?;
     let action = match there {
@@ -271,14 +275,14 @@ fn put(
     Ok((Attached::Done { nowhere }, Some(commit)))
 }
 
-fn count(db: &Connection, account: i64) -> rusqlite::Result<i64> {
+fn count(db: &Connection, account: i64) -> db::Result<i64> {
     db.prepare_cached(
         "SELECT count(*) FROM ssh_keys k JOIN attachments a ON a.key = k.id WHERE k.account = ?1",
     )?
     .query_row([account], |row| row.get(0))
 }
 
-fn has_instance(db: &Connection, account: i64, instance: i64) -> rusqlite::Result<bool> {
+fn has_instance(db: &Connection, account: i64, instance: i64) -> db::Result<bool> {
     db.prepare_cached(
         "SELECT 1 FROM instances WHERE id = ?1 AND account = ?2 AND removal_keys IS NULL",
     )?
@@ -286,7 +290,7 @@ fn has_instance(db: &Connection, account: i64, instance: i64) -> rusqlite::Resul
 }
 
 /// All rows of the account.
-pub(super) fn attachments_of(db: &Connection, account: i64) -> rusqlite::Result<Attachments> {
+pub(super) fn attachments_of(db: &Connection, account: i64) -> db::Result<Attachments> {
     let mut found = Attachments::default();
     let mut ask = db.prepare_cached(
         "SELECT a.instance, a.key, a.attached, i.removal_keys IS NOT NULL

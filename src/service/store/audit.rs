@@ -4,9 +4,10 @@
 //! row without its change; a refused attempt has a row of its own. Rows are never changed and never
 //! deleted: the database itself refuses. Refuses to hold a secret.
 
+use super::db;
+use super::db::{Connection, Row, TransactionBehavior, params};
 use super::{Commit, Kinds, Store, StoreError, millis, time};
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
 use serde_json::Value;
 use std::net::IpAddr;
 
@@ -163,7 +164,11 @@ impl Store {
     ) -> Result<(), StoreError> {
         let committed = self.committed.clone();
         self.call(move |db| {
-            note(db, &actor, &act, now)?;
+            // In its account's turn: whoever has read a row has read those before it.
+            let turn = TransactionBehavior::Account(actor.account);
+            let tx = db.transaction_with_behavior(turn)?;
+            note(&tx, &actor, &act, now)?;
+            tx.commit()?;
             committed(Commit::of(actor.account, Kinds::AUDIT));
             Ok(())
         })
@@ -186,7 +191,7 @@ impl Store {
                     params![account, before, i64::try_from(limit).unwrap_or(i64::MAX)],
                     audit_row,
                 )?
-                .collect::<rusqlite::Result<_>>()?;
+                .collect::<db::Result<_>>()?;
             Ok(rows)
         })
         .await
@@ -194,12 +199,7 @@ impl Store {
 }
 
 /// Writes a row; for a change, in the change's transaction.
-pub(super) fn note(
-    db: &Connection,
-    actor: &Actor,
-    act: &Act,
-    now: Timestamp,
-) -> rusqlite::Result<()> {
+pub(super) fn note(db: &Connection, actor: &Actor, act: &Act, now: Timestamp) -> db::Result<()> {
     let (kind, id, name) = actor.by.columns();
     db.prepare_cached(
         "INSERT INTO audit (account, at, action, outcome, by_kind, by_id, by_name, address, about,
@@ -222,7 +222,7 @@ pub(super) fn note(
     Ok(())
 }
 
-fn audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
+fn audit_row(row: &Row<'_>) -> db::Result<AuditRow> {
     Ok(AuditRow {
         id: row.get("id")?,
         at: time(row, "at")?,

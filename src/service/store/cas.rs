@@ -5,13 +5,16 @@
 
 use super::accounts::advance;
 use super::audit::{Act, Actor, note};
+use super::db;
+use super::db::{
+    Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params,
+};
 use super::revocations::list_changed;
 use super::{Commit, REMOVAL_GRACE, Store, StoreError, millis, time, time_opt};
 use crate::keys::PublicKey;
 use crate::trust::Role;
 use crate::wire::CaState;
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 use serde_json::json;
 
 /// CAs of one role that an account has at the same time: the one that signs, the one that comes,
@@ -88,7 +91,7 @@ impl Store {
     ) -> Result<Vec<CaRow>, StoreError> {
         let committed = self.committed.clone();
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
             let had = cas_of(&tx, account, role)?;
             if had.iter().any(|ca| ca.state == CaState::Signing) {
                 return Ok(had);
@@ -129,7 +132,7 @@ impl Store {
     ) -> Result<CaRotation, StoreError> {
         let (account, committed) = (actor.account, self.committed.clone());
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
             let had = cas_of(&tx, account, role)?;
             if had.iter().any(|ca| ca.state == CaState::Next) {
                 return Ok(CaRotation::UnderWay);
@@ -160,7 +163,7 @@ impl Store {
             let rows = db
                 .prepare_cached("SELECT * FROM cas WHERE state = 'next' ORDER BY id")?
                 .query_map([], ca_row)?
-                .collect::<rusqlite::Result<_>>()?;
+                .collect::<db::Result<_>>()?;
             Ok(rows)
         })
         .await
@@ -238,7 +241,7 @@ impl Store {
                         stopped: row.get("stopped")?,
                     })
                 })?
-                .collect::<rusqlite::Result<_>>()?;
+                .collect::<db::Result<_>>()?;
             Ok(rows)
         })
         .await
@@ -261,7 +264,7 @@ impl Store {
 }
 
 /// The account's CAs of a role, the one that signs first.
-pub(super) fn cas_of(db: &Connection, account: i64, role: Role) -> rusqlite::Result<Vec<CaRow>> {
+pub(super) fn cas_of(db: &Connection, account: i64, role: Role) -> db::Result<Vec<CaRow>> {
     db.prepare_cached(
         "SELECT * FROM cas WHERE account = ?1 AND role = ?2
          ORDER BY CASE state WHEN 'signing' THEN 0 WHEN 'next' THEN 1 ELSE 2 END, id",
@@ -278,7 +281,7 @@ fn add_ca(
     state: CaState,
     new: &NewCa,
     now: Timestamp,
-) -> rusqlite::Result<Option<u64>> {
+) -> db::Result<Option<u64>> {
     // A list with a CA has a revocation list too, which is never missing from then on.
     let given = list_changed(tx, account, now)?;
     let state = match state {
@@ -301,7 +304,7 @@ fn add_ca(
     Ok((added > 0).then_some(given))
 }
 
-fn ca_row(row: &Row<'_>) -> rusqlite::Result<CaRow> {
+fn ca_row(row: &Row<'_>) -> db::Result<CaRow> {
     let (role, state): (String, String) = (row.get("role")?, row.get("state")?);
     Ok(CaRow {
         id: row.get("id")?,

@@ -6,10 +6,11 @@
 
 use super::account_acts::is_disabled;
 use super::audit::{Act, Actor, note};
+use super::db;
+use super::db::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use super::revocations::list_changed;
 use super::{Commit, Kinds, Store, StoreError, millis};
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde_json::json;
 
 /// The longest that a user's certificate is good, and so the longest that a revoked key ID stands
@@ -72,7 +73,7 @@ impl Store {
     ) -> Result<Issued, StoreError> {
         let (account, committed) = (actor.account, self.committed.clone());
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
             if let Some(refused) = refusal(&tx, account, &new, now)? {
                 return Ok(refused);
             }
@@ -155,7 +156,7 @@ fn refusal(
     account: i64,
     new: &CertificateRow,
     now: Timestamp,
-) -> rusqlite::Result<Option<Issued>> {
+) -> db::Result<Option<Issued>> {
     let signs = tx
         .prepare_cached("SELECT 1 FROM cas WHERE id = ?1 AND account = ?2 AND state = 'signing'")?
         .exists([new.ca, account])?;
@@ -218,7 +219,7 @@ fn refusal(
 }
 
 /// Accounts whose lists are others once what is over has left them.
-fn changing(db: &Connection, now: Timestamp) -> rusqlite::Result<Vec<i64>> {
+fn changing(db: &Connection, now: Timestamp) -> db::Result<Vec<i64>> {
     let long_over = now.checked_sub(LEAVES_AFTER).unwrap_or(Timestamp::MIN);
     db.prepare_cached(
         "SELECT account FROM certificates WHERE revoked_at IS NOT NULL AND valid_before <= ?1
@@ -233,7 +234,7 @@ fn changing(db: &Connection, now: Timestamp) -> rusqlite::Result<Vec<i64>> {
 
 /// Has what is over leave this account's lists; false: there was nothing, another replica may have
 /// done it.
-fn forget(tx: &Transaction<'_>, account: i64, now: Timestamp) -> rusqlite::Result<bool> {
+fn forget(tx: &Transaction<'_>, account: i64, now: Timestamp) -> db::Result<bool> {
     let at = [account, millis(now)];
     let mut gone = tx.execute(
         "DELETE FROM certificates
@@ -256,7 +257,7 @@ fn forget(tx: &Transaction<'_>, account: i64, now: Timestamp) -> rusqlite::Resul
              RETURNING public_key",
         )?
         .query_map(at, |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
+        .collect::<db::Result<_>>()?;
     for public_key in &left {
         let act = Act::done("ca.leave", account, json!({"public_key": public_key}));
         note(tx, &Actor::server(account), &act, now)?;

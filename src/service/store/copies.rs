@@ -3,11 +3,13 @@
 
 use super::audit::{Act, Actor, note};
 use super::certificates::MAX_TTL;
+use super::db::{self, TransactionBehavior};
 use super::revocations::list_is_new;
 use super::sqlite::{self, STEPS};
-use super::{StoreError, millis, revision};
+use super::{StoreError, millis, postgres, revision};
+use crate::config::Postgres;
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use serde_json::json;
 use std::collections::HashMap;
 use std::path::Path;
@@ -29,6 +31,15 @@ pub(in crate::service) enum CopyError {
     /// Something stands in the way.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<db::Error> for CopyError {
+    fn from(error: db::Error) -> Self {
+        match error {
+            db::Error::Sqlite(error) => error.into(),
+            error => Self::Store(error.into()),
+        }
+    }
 }
 
 impl From<rusqlite::Error> for CopyError {
@@ -147,22 +158,53 @@ pub(in crate::service) fn make_current(
     given_out: Option<&GivenOut>,
     now: Timestamp,
 ) -> Result<Lifted, CopyError> {
-    let mut db = sqlite::open(path)?;
+    let mut db = db::Connection::from(sqlite::open(path)?);
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if let Some(file) = tx.sqlite() {
+        number(file, given_out)?;
+    }
+    let lifted = lift_all(&tx, given_out, now)?;
+    tx.commit()?;
+    let db::Connection::Sqlite(db) = db else {
+        return Err(StoreError::Lost.into());
+    };
+    // One file, so that it can be put into its place whole.
+    db.pragma_update(None, "journal_mode", "DELETE")?;
+    whole(&db)?;
+    Ok(lifted)
+}
+
+/// The same of a database on a server, whose own tools have brought it back.
+pub(in crate::service) fn lift(database: &Postgres, now: Timestamp) -> Result<Lifted, StoreError> {
+    postgres::apart(postgres::way(database)?, |db| {
+        postgres::bring_up_to_date(db)?;
+        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        postgres::number_ahead(&tx, AHEAD)?;
+        let lifted = lift_all(&tx, None, now)?;
+        tx.commit()?;
+        Ok(lifted)
+    })
+}
+
+/// Gives each account a revision above now, and ends people's sessions.
+fn lift_all(
+    tx: &db::Transaction<'_>,
+    given_out: Option<&GivenOut>,
+    now: Timestamp,
+) -> Result<Lifted, StoreError> {
     let accounts = tx
-        .prepare("SELECT id, revision FROM accounts")?
+        .prepare("SELECT id, revision FROM accounts ORDER BY id")?
         .query_map([], |row| {
             Ok((row.get::<_, i64>(0)?, revision(row, "revision")?))
         })?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
-    number(&tx, given_out)?;
+        .collect::<db::Result<Vec<_>>>()?;
     let sessions = tx.execute("DELETE FROM sessions WHERE kind <> 'agent'", [])?;
     // Nor does anyone know which certificates were revoked since.
-    let serials: i64 = tx.query_row(
-        "SELECT seq FROM sqlite_sequence WHERE name = 'certificates'",
-        [],
-        |row| row.get(0),
-    )?;
+    let last = match tx.sqlite() {
+        Some(_) => "SELECT seq FROM sqlite_sequence WHERE name = 'certificates'",
+        None => "SELECT last_value FROM certificates_serial_seq",
+    };
+    let serials: i64 = tx.query_row(last, [], |row| row.get(0))?;
     let until = now.checked_add(MAX_TTL).unwrap_or(Timestamp::MAX);
     for (account, of_copy) in &accounts {
         let known = given_out
@@ -173,18 +215,14 @@ pub(in crate::service) fn make_current(
             "UPDATE accounts SET revision = max(revision, ?2) + 1, changed_at = ?3,
                 serials_below = ?4, serials_until = ?5 WHERE id = ?1
              RETURNING revision",
-            params![account, above, millis(now), serials, millis(until)],
+            db::params![account, above, millis(now), serials, millis(until)],
             |row| row.get(0),
         )?;
-        list_is_new(&tx, *account)?;
+        list_is_new(tx, *account)?;
         let detail = json!({"revision_of_copy": of_copy, "revision": lifted});
         let act = Act::done("server.restore", *account, detail);
-        note(&tx, &Actor::server(*account), &act, now)?;
+        note(tx, &Actor::server(*account), &act, now)?;
     }
-    tx.commit()?;
-    // One file, so that it can be put into its place whole.
-    db.pragma_update(None, "journal_mode", "DELETE")?;
-    whole(&db)?;
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     Ok(Lifted {
         accounts: count(accounts.len()),

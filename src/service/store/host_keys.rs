@@ -9,12 +9,13 @@ mod rows;
 pub(in crate::service) use rows::{GivenRow, HostKeyRow, HostKeysSeen, RevokedHostKeyRow};
 
 use super::audit::{Act, Actor, note};
+use super::db;
+use super::db::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use super::{Commit, Kinds, Store, StoreError, millis, time};
 use crate::keys::PublicKey;
 use crate::wire::HostKeyState;
 use jiff::{SignedDuration, Timestamp};
 use rows::{also_on, keys_of, names, word};
-use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use serde_json::json;
 
 /// So long after its enrolment keys of an instance are taken as they come.
@@ -36,7 +37,7 @@ impl Store {
     ) -> Result<Option<HostKeysSeen>, StoreError> {
         let (account, committed) = (actor.account, self.committed.clone());
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
             let found = tx
                 .prepare_cached(
                     "SELECT i.label, coalesce(i.enrolled_at, i.created_at), NOT EXISTS (
@@ -98,7 +99,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Instance(instance))?;
             let names = json!(given.names).to_string();
             let serial = i64::try_from(given.serial).unwrap_or(i64::MAX);
             let was: Option<Option<String>> = tx
@@ -161,7 +162,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let (account, committed) = (actor.account, self.committed.clone());
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
             let rows = keys_of(&tx, account, instance)?;
             let Some(row) = rows.iter().find(|row| row.fingerprint == fingerprint) else {
                 return Ok(false);
@@ -236,7 +237,7 @@ impl Store {
                         until: time(row, "until")?,
                     })
                 })?
-                .collect::<rusqlite::Result<_>>()?;
+                .collect::<db::Result<_>>()?;
             Ok(rows)
         })
         .await
@@ -250,7 +251,7 @@ fn see(
     (instance, key): (i64, &PublicKey),
     is_free: bool,
     now: Timestamp,
-) -> rusqlite::Result<bool> {
+) -> db::Result<bool> {
     let account = actor.account;
     let rows = keys_of(tx, account, instance)?;
     let fingerprint = key.fingerprint().to_string();
@@ -304,7 +305,7 @@ fn retire(
     instance: i64,
     row: &HostKeyRow,
     now: Timestamp,
-) -> rusqlite::Result<()> {
+) -> db::Result<()> {
     tx.execute(
         "DELETE FROM revoked_host_keys WHERE account = ?1 AND until <= ?2",
         params![account, millis(now)],
@@ -339,7 +340,7 @@ pub(super) fn retire_all(
     account: i64,
     instance: i64,
     now: Timestamp,
-) -> rusqlite::Result<()> {
+) -> db::Result<()> {
     for row in keys_of(tx, account, instance)? {
         if row.state == HostKeyState::Approved {
             retire(tx, account, instance, &row, now)?;

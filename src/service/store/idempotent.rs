@@ -4,9 +4,10 @@
 //! An answer is kept in the transaction of the create itself, so that there is never one without
 //! the other. It may hold a secret: what is kept here is sealed.
 
+use super::db;
+use super::db::{Connection, OptionalExtension as _, params};
 use super::{Hash, millis};
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// How long an answer is kept.
 const LIFE: SignedDuration = SignedDuration::from_hours(24);
@@ -21,7 +22,7 @@ pub(in crate::service) struct Once {
     /// The digest of what is asked for.
     pub(in crate::service) request: Hash,
     /// Makes the sealed answer, given the new id.
-    pub(in crate::service) answer: Box<dyn FnOnce(i64) -> Vec<u8> + Send>,
+    pub(in crate::service) answer: Box<dyn Fn(i64) -> Vec<u8> + Send>,
 }
 
 /// Why a create is not done now.
@@ -46,7 +47,7 @@ pub(super) fn earlier(
     account: i64,
     once: Option<&Once>,
     now: Timestamp,
-) -> rusqlite::Result<Option<Earlier>> {
+) -> db::Result<Option<Earlier>> {
     let Some(once) = once else {
         return Ok(None);
     };
@@ -78,10 +79,10 @@ pub(super) fn earlier(
 pub(super) fn keep(
     tx: &Connection,
     account: i64,
-    once: Option<Once>,
+    once: Option<&Once>,
     id: i64,
     now: Timestamp,
-) -> rusqlite::Result<()> {
+) -> db::Result<()> {
     let Some(once) = once else {
         return Ok(());
     };

@@ -3,13 +3,14 @@
 use super::accounts::advance;
 use super::attachments::is_there;
 use super::audit::{Act, Actor, note};
+use super::db;
+use super::db::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 use super::host_keys::retire_all;
 use super::idempotent::{self, Earlier, Once};
 use super::runs::{CloneRow, clone_row};
 use super::ssh_keys::KeyRow;
 use super::{Commit, Hash, Kinds, MAX_INSTANCES, REMOVAL_GRACE, Store, StoreError, millis, time};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 use serde_json::json;
 
 /// One instance.
@@ -93,7 +94,7 @@ impl Store {
     ) -> Result<Made, StoreError> {
         let (account, committed) = (actor.account, self.committed.clone());
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
             if let Some(earlier) = idempotent::earlier(&tx, account, once.as_ref(), now)? {
                 return Ok(Made::Earlier(earlier));
             }
@@ -109,16 +110,17 @@ impl Store {
             if count >= MAX_INSTANCES {
                 return Ok(Made::TooMany);
             }
-            tx.execute(
-                "INSERT INTO instances (account, label, created_at) VALUES (?1, ?2, ?3)",
+            let instance: i64 = tx.query_row(
+                "INSERT INTO instances (account, label, created_at) VALUES (?1, ?2, ?3)
+                 RETURNING id",
                 params![account, label, millis(now)],
+                |row| row.get(0),
             )?;
-            let instance = tx.last_insert_rowid();
             tx.execute(
                 "INSERT INTO enrolments (hash, instance, expires_at) VALUES (?1, ?2, ?3)",
                 params![token, instance, millis(token_expires)],
             )?;
-            idempotent::keep(&tx, account, once, instance, now)?;
+            idempotent::keep(&tx, account, once.as_ref(), instance, now)?;
             let act = Act::done("instance.create", instance, json!({"label": label}));
             note(&tx, &actor, &act, now)?;
             tx.commit()?;
@@ -157,7 +159,7 @@ impl Store {
                     params![account, after, told_before(now), most],
                     instance_row,
                 )?
-                .collect::<rusqlite::Result<Vec<_>>>()?;
+                .collect::<db::Result<Vec<_>>>()?;
             mark_keys(&tx, account, &mut rows)?;
             Ok(rows)
         })
@@ -174,7 +176,7 @@ impl Store {
     ) -> Result<Renamed, StoreError> {
         let (account, committed) = (actor.account, self.committed.clone());
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
             let is = tx
                 .prepare_cached("SELECT label FROM instances WHERE id = ?1 AND account = ?2")?
                 .query_row([id, account], |row| row.get::<_, String>(0))
@@ -210,7 +212,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let (account, committed) = (actor.account, self.committed.clone());
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
             let listed = tx
                 .prepare_cached(
                     "SELECT 1 FROM attachments a JOIN instances i ON i.id = a.instance
@@ -306,11 +308,12 @@ impl Store {
     /// Ends an instance that was told of its removal, and its sessions with it.
     pub(in crate::service) async fn end_removal(&self, instance: i64) -> Result<(), StoreError> {
         self.call(move |db| {
-            db.execute(
+            let tx = db.transaction_with_behavior(TransactionBehavior::Instance(instance))?;
+            tx.execute(
                 "DELETE FROM instances WHERE id = ?1 AND removal_told_at IS NOT NULL",
                 [instance],
             )?;
-            Ok(())
+            Ok(tx.commit()?)
         })
         .await
     }
@@ -322,7 +325,7 @@ pub(super) fn told_before(now: Timestamp) -> i64 {
 }
 
 /// Reads columns `removal_keys`, `removal_sessions` and `removal_told_at`.
-pub(super) fn removal(row: &Row<'_>) -> rusqlite::Result<Option<Removal>> {
+pub(super) fn removal(row: &Row<'_>) -> db::Result<Option<Removal>> {
     let told = row.get::<_, Option<i64>>("removal_told_at")?.is_some();
     let end_sessions = row.get("removal_sessions")?;
     Ok(row
@@ -335,15 +338,15 @@ pub(super) fn removal(row: &Row<'_>) -> rusqlite::Result<Option<Removal>> {
 }
 
 /// Puts to each instance its keys; both by id.
-fn mark_keys(db: &Connection, account: i64, rows: &mut [InstanceRow]) -> rusqlite::Result<()> {
+fn mark_keys(db: &Connection, account: i64, rows: &mut [InstanceRow]) -> db::Result<()> {
     let Some((first, last)) = rows.first().zip(rows.last()) else {
         return Ok(());
     };
     // By the instances: of one of them the others' rows are not looked at.
     let mut ask = db.prepare_cached(
         "SELECT a.instance, a.key, a.attached
-         FROM instances i CROSS JOIN attachments a ON a.instance = i.id
-         WHERE i.account = ?1 AND i.id BETWEEN ?2 AND ?3 ORDER BY i.id, a.key",
+         FROM instances i CROSS JOIN attachments a
+         WHERE a.instance = i.id AND i.account = ?1 AND i.id BETWEEN ?2 AND ?3 ORDER BY i.id, a.key",
     )?;
     let mut found = ask.query([account, first.id, last.id])?;
     while let Some(row) = found.next()? {
@@ -362,7 +365,7 @@ fn mark_keys(db: &Connection, account: i64, rows: &mut [InstanceRow]) -> rusqlit
     Ok(())
 }
 
-fn instance_row(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
+fn instance_row(row: &Row<'_>) -> db::Result<InstanceRow> {
     Ok(InstanceRow {
         id: row.get("id")?,
         label: row.get("label")?,

@@ -4,12 +4,12 @@
 
 use super::accounts::advance;
 use super::audit::{Actor, note};
+use super::db::{TransactionBehavior, params};
 use super::orders::Of;
 use super::revocations::{By, list_is_new, revoke};
 use super::ssh_keys::{self, KeyRow, NewKey, Refused, act, by_id, by_text, key_row, scope_word};
 use super::{Commit, MAX_ORDERS, Store, StoreError, millis, orders};
 use jiff::Timestamp;
-use rusqlite::{TransactionBehavior, params};
 
 /// What became of an edit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl Store {
     ) -> Result<Edited, StoreError> {
         let (account, committed) = (actor.account, self.committed.clone());
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
             let Some(before) = by_id(&tx, account, was.id)? else {
                 return Ok(Edited::NoKey);
             };

@@ -2,13 +2,14 @@
 
 use super::accounts::advance;
 use super::audit::{Act, Actor, note};
+use super::db;
+use super::db::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use super::orders::Of;
 use super::revocations::{By, list_changed, list_is_new, revoke as revoke_certificates};
 use super::ssh_keys::{KeyRow, act, by_id, key_row};
 use super::{Commit, MAX_ORDERS, MAX_REVOKED, Store, StoreError, millis, orders};
 use crate::keys::Fingerprint;
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde_json::json;
 
 /// What became of a deletion.
@@ -65,7 +66,7 @@ impl Store {
     ) -> Result<Deleted, StoreError> {
         let committed = self.committed.clone();
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(actor.account))?;
             let (deleted, commit) = delete(&tx, &actor, id, end_sessions, now)?;
             let Some(commit) = commit else {
                 return Ok(deleted);
@@ -88,7 +89,7 @@ impl Store {
     ) -> Result<Option<Deleted>, StoreError> {
         let committed = self.committed.clone();
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(actor.account))?;
             let is = by_id(&tx, actor.account, was.id)?;
             if is.is_some_and(|is| is.content() != was.content()) {
                 return Ok(None);
@@ -114,7 +115,7 @@ impl Store {
     ) -> Result<Revocation, StoreError> {
         let committed = self.committed.clone();
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(actor.account))?;
             let (revocation, commit) = revoke(&tx, &actor, id, now)?;
             let Some(commit) = commit else {
                 return Ok(revocation);
@@ -137,7 +138,7 @@ impl Store {
         let (account, committed) = (actor.account, self.committed.clone());
         let fingerprint = fingerprint.to_string();
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(actor.account))?;
             let id = tx
                 .prepare_cached("SELECT id FROM ssh_keys WHERE account = ?1 AND fingerprint = ?2")?
                 .query_row(params![account, fingerprint], |row| row.get(0))
@@ -180,7 +181,7 @@ fn delete(
     id: i64,
     end_sessions: bool,
     now: Timestamp,
-) -> rusqlite::Result<(Deleted, Option<Commit>)> {
+) -> db::Result<(Deleted, Option<Commit>)> {
     let account = actor.account;
     let Some(gone) = take(tx, account, id)? else {
         return Ok((Deleted::NoKey, None));
@@ -213,7 +214,7 @@ fn revoke(
     actor: &Actor,
     id: i64,
     now: Timestamp,
-) -> rusqlite::Result<(Revocation, Option<Commit>)> {
+) -> db::Result<(Revocation, Option<Commit>)> {
     let account = actor.account;
     if is_full(tx, account)? {
         return Ok((Revocation::TooMany, None));
@@ -234,7 +235,7 @@ fn revoke(
 }
 
 /// Takes a key out of the list.
-fn take(tx: &Connection, account: i64, id: i64) -> rusqlite::Result<Option<KeyRow>> {
+fn take(tx: &Connection, account: i64, id: i64) -> db::Result<Option<KeyRow>> {
     tx.prepare_cached("DELETE FROM ssh_keys WHERE account = ?1 AND id = ?2 RETURNING *")?
         .query_row([account, id], key_row)
         .optional()
@@ -247,7 +248,7 @@ fn refuse(
     account: i64,
     (id, fingerprint, public_key): (i64, &str, &str),
     now: Timestamp,
-) -> rusqlite::Result<(u64, i64, usize)> {
+) -> db::Result<(u64, i64, usize)> {
     tx.prepare_cached(
         "INSERT INTO revoked_keys (account, fingerprint, public_key, revoked_at)
          VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
@@ -259,7 +260,7 @@ fn refuse(
     Ok((revision, order, count))
 }
 
-fn is_full(tx: &Connection, account: i64) -> rusqlite::Result<bool> {
+fn is_full(tx: &Connection, account: i64) -> db::Result<bool> {
     let count: i64 = tx
         .prepare_cached("SELECT count(*) FROM revoked_keys WHERE account = ?1")?
         .query_row([account], |row| row.get(0))?;

@@ -6,11 +6,12 @@
 
 use super::account_acts::is_disabled;
 use super::cas::cas_of;
+use super::db;
+use super::db::{Connection, params};
 use super::revision;
 use super::ssh_keys::revoked_of;
 use crate::keys::PublicKey;
 use crate::trust::{Krl, Role, probe_key_id};
-use rusqlite::{Connection, params};
 
 /// What an account's instances are to trust, as of one revision.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub(in crate::service) struct Trust {
 }
 
 /// Reads that.
-pub(super) fn trust_of(db: &Connection, account: i64) -> rusqlite::Result<Trust> {
+pub(super) fn trust_of(db: &Connection, account: i64) -> db::Result<Trust> {
     let cas = cas_of(db, account, Role::User)?;
     let has_list = !cas.is_empty()
         || db
@@ -43,7 +44,7 @@ pub(super) fn trust_of(db: &Connection, account: i64) -> rusqlite::Result<Trust>
 }
 
 /// The revocation list, whole.
-pub(super) fn krl_of(db: &Connection, account: i64) -> rusqlite::Result<Krl> {
+pub(super) fn krl_of(db: &Connection, account: i64) -> db::Result<Krl> {
     let numbers = numbers(db, account)?;
     let version = numbers.version;
     let mut krl = Krl {
@@ -63,7 +64,7 @@ pub(super) fn krl_of(db: &Connection, account: i64) -> rusqlite::Result<Krl> {
         .query_map([account], |row| {
             row.get::<_, String>(0).map(String::into_bytes)
         })?
-        .collect::<rusqlite::Result<_>>()?;
+        .collect::<db::Result<_>>()?;
     let probe = probe_key_id(account, Some(version)).into_bytes();
     let mut serials = db.prepare_cached(
         "SELECT serial FROM certificates WHERE ca = ?1 AND revoked_at IS NOT NULL ORDER BY serial",
@@ -81,7 +82,7 @@ pub(super) fn krl_of(db: &Connection, account: i64) -> rusqlite::Result<Krl> {
         }
         let mut rows = serials.query(params![ca.id])?;
         while let Some(row) = rows.next()? {
-            of_ca.serials.insert(revision(row, "serial")?);
+            of_ca.serials.insert(revision(&row, "serial")?);
         }
     }
     Ok(krl)
@@ -92,7 +93,7 @@ struct Numbers {
     serials_below: Option<u64>,
 }
 
-fn numbers(db: &Connection, account: i64) -> rusqlite::Result<Numbers> {
+fn numbers(db: &Connection, account: i64) -> db::Result<Numbers> {
     db.prepare_cached("SELECT krl_version, serials_below FROM accounts WHERE id = ?1")?
         .query_row([account], |row| {
             let below: Option<i64> = row.get("serials_below")?;

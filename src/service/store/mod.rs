@@ -15,6 +15,7 @@ mod audit;
 mod cas;
 mod certificates;
 pub(super) mod copies;
+mod db;
 mod host_keys;
 mod idempotent;
 mod instances;
@@ -23,6 +24,7 @@ mod key_ends;
 mod krls;
 mod orders;
 mod people;
+mod postgres;
 mod readers;
 mod reports;
 mod revocations;
@@ -31,6 +33,9 @@ mod sessions;
 mod signers;
 mod sqlite;
 mod ssh_keys;
+mod sweep;
+#[cfg(test)]
+pub(super) mod testing;
 #[cfg(test)]
 mod tests;
 mod uses;
@@ -59,10 +64,12 @@ pub(super) use runs::Speaker;
 pub(super) use sessions::{AnySession, NewSession, PersonSession, SessionKind};
 pub(super) use signers::{HandoverRow, SetRow, signers_in_force};
 pub(super) use ssh_keys::{KeyRow, NewKey, Refused, Saved};
+pub(super) use sweep::Sweep;
 
+use crate::config::Database;
+use db::Connection;
 use jiff::Timestamp;
-use rusqlite::Connection;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -187,6 +194,16 @@ impl Kinds {
     /// All of them.
     pub(super) const ALL: Self = Self(63);
 
+    /// As a number.
+    fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// Out of one; kinds that we do not know are left out.
+    fn of_bits(bits: u8) -> Self {
+        Self(bits & Self::ALL.0)
+    }
+
     /// Whether all of `other` is in it.
     pub(super) fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
@@ -205,7 +222,20 @@ impl std::ops::BitOr for Kinds {
 /// comes between a change that is durable and those who wait for it.
 pub(super) type Committed = Arc<dyn Fn(Commit) + Send + Sync>;
 
-type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+/// What a thread of the database's does. It may be done again from its beginning, while it says so.
+type Job = Box<dyn FnMut(&mut Connection) -> Ran + Send>;
+
+/// What became of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ran {
+    /// It is over, and whoever wanted its answer has it.
+    Done,
+    /// Another change came between and nothing of it was kept: it is to be done again.
+    Again,
+}
+
+/// How often a job is done again before its caller is told to come back.
+const TRIES: u32 = 5;
 
 /// Why the store has no answer. Variants are what the caller does next.
 #[derive(Debug, thiserror::Error)]
@@ -213,12 +243,18 @@ pub(super) enum StoreError {
     /// Try again: too much is asked of it, or another process holds the database.
     #[error("the database is busy")]
     Busy,
+    /// Try again: nothing was changed, for another change came between.
+    #[error("the database is busy: {0}")]
+    Conflict(#[source] db::Error),
+    /// Try again later: its server is not there, or serves nobody now. Nothing was changed.
+    #[error("database: {0}")]
+    Unavailable(#[source] db::Error),
     /// A person makes room.
     #[error("the database's disk is full")]
     Full,
     /// A person looks.
     #[error("database: {0}")]
-    Fault(#[source] rusqlite::Error),
+    Fault(#[source] db::Error),
     /// The database is of a newer sshkeyd.
     #[error("database: its schema is version {0}, made by a newer sshkeyd; run that one")]
     Newer(i64),
@@ -231,6 +267,11 @@ pub(super) enum StoreError {
         #[source]
         source: std::io::Error,
     },
+    /// Another replica has put other signers in force, and this one does not have them yet.
+    #[error(
+        "lists are signed by others now; bring secrets-dir to what it is on the other replicas"
+    )]
+    Signers,
     /// There is no thread to be had.
     #[error("database: {0}")]
     Thread(#[source] std::io::Error),
@@ -241,12 +282,29 @@ pub(super) enum StoreError {
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
+        db::Error::from(error).into()
+    }
+}
+
+impl From<db::Error> for StoreError {
+    fn from(error: db::Error) -> Self {
+        use db::postgres::Kind;
         use rusqlite::ErrorCode;
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
-            Some(ErrorCode::DiskFull) => Self::Full,
-            // The index of the log could not grow: sqlite.org/rescode.html, "ioerr_shmsize".
-            _ if is_no_room(&error) => Self::Full,
+        match &error {
+            db::Error::Sqlite(said) => match said.sqlite_error_code() {
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
+                Some(ErrorCode::DiskFull) => Self::Full,
+                // The index of the log could not grow: sqlite.org/rescode.html, "ioerr_shmsize".
+                _ if is_no_room(said) => Self::Full,
+                _ => Self::Fault(error),
+            },
+            db::Error::Postgres(said) => match said.kind() {
+                Kind::Away => Self::Unavailable(error),
+                Kind::Busy => Self::Busy,
+                Kind::Again | Kind::Stale => Self::Conflict(error),
+                Kind::Full => Self::Full,
+                Kind::Unknown | Kind::Other => Self::Fault(error),
+            },
             _ => Self::Fault(error),
         }
     }
@@ -263,52 +321,78 @@ pub(super) struct Store {
     jobs: mpsc::Sender<Job>,
     committed: Committed,
     readers: Arc<readers::Readers>,
+    /// Other replicas may use the database.
+    shared: bool,
+    /// What whoever runs the service should know of the database.
+    warning: Option<Arc<str>>,
     reports: Arc<reports::Reports>,
     /// Held while something long is read of an account: one a lot of accounts.
     long: Arc<[tokio::sync::Mutex<()>; LOTS]>,
 }
 
 impl Store {
-    /// Opens or makes the database, brings its schema up to date and starts its thread, which
-    /// ends when the last handle is gone. Gives what was last heard of every instance, too.
+    /// Opens or makes the database, brings its schema up to date and starts its threads, which
+    /// end when the last handle is gone. Gives what was last heard of every instance, too.
     ///
     /// # Errors
     /// [`StoreError`], when there is no database to be had.
-    pub(super) fn open(path: &Path, committed: Committed) -> Result<(Self, Vec<Seen>), StoreError> {
-        let connection = sqlite::open(path)?;
-        let seen = reports::all_seen(&connection)?;
-        let readers = Arc::new(readers::Readers::open(path)?);
+    pub(super) fn open(
+        database: &Database,
+        committed: Committed,
+    ) -> Result<(Self, Vec<Seen>), StoreError> {
         let (jobs, queue) = mpsc::channel(QUEUE);
-        std::thread::Builder::new()
-            .name("store".to_owned())
-            .spawn(move || sqlite::run(connection, queue))
-            .map_err(StoreError::Thread)?;
+        let begun = match database {
+            Database::Sqlite(path) => sqlite::begin(path, queue, committed)?,
+            Database::Postgres(database) => postgres::begin(database, queue, committed)?,
+        };
         let store = Self {
             jobs,
-            committed,
-            readers,
+            committed: begun.committed,
+            shared: database.file().is_none(),
+            readers: Arc::new(begun.readers),
+            warning: begun.warning.map(Arc::from),
             reports: Arc::default(),
             long: Arc::new(std::array::from_fn(|_| tokio::sync::Mutex::default())),
         };
-        Ok((store, seen))
+        Ok((store, begun.seen))
     }
 
-    /// Runs one job on the database's thread. A job that was queued is done even if the caller is
-    /// gone by then.
+    /// Runs one job on a thread of the database's. A job that was queued is done even if the caller
+    /// is gone by then. It is done again from its beginning where nothing of it was kept because
+    /// another change came between (PostgreSQL's serialization failures and deadlocks).
     async fn call<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+        mut job: impl FnMut(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let place = tokio::time::timeout(QUEUE_WAIT, self.jobs.reserve())
             .await
             .map_err(|_| StoreError::Busy)?
             .map_err(|_| StoreError::Lost)?;
         let (answer, answered) = oneshot::channel();
+        let (mut answer, mut tries) = (Some(answer), 0);
         place.send(Box::new(move |connection| {
-            // The caller may be gone: then nobody wants the answer.
-            let _ = answer.send(job(connection));
+            let result = job(connection);
+            tries += 1;
+            if matches!(result, Err(StoreError::Conflict(_))) && tries < TRIES {
+                return Ran::Again;
+            }
+            if let Some(answer) = answer.take() {
+                // The caller may be gone: then nobody wants the answer.
+                let _ = answer.send(result);
+            }
+            Ran::Done
         }));
         answered.await.map_err(|_| StoreError::Lost)?
+    }
+
+    /// Whether other replicas may use the database.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared
+    }
+
+    /// What whoever runs the service should know of the database; `None`: nothing.
+    pub(super) fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
     }
 
     /// The turn of a long reading of this account.
@@ -327,13 +411,14 @@ impl Store {
         self.call(|db| Ok(db.query_row("SELECT 1", [], |_| Ok(()))?))
             .await
     }
+}
 
-    /// A number that changes when another process has written to the database
-    /// (`PRAGMA data_version`); our own writes leave it as it is.
-    pub(super) async fn others_version(&self) -> Result<i64, StoreError> {
-        self.call(|db| Ok(db.query_row("PRAGMA data_version", [], |row| row.get(0))?))
-            .await
-    }
+/// A store that is open, before there is a handle to it.
+struct Begun {
+    committed: Committed,
+    readers: readers::Readers,
+    warning: Option<String>,
+    seen: Vec<Seen>,
 }
 
 /// A time as the database keeps it.
@@ -342,21 +427,21 @@ fn millis(at: Timestamp) -> i64 {
 }
 
 /// A time out of column `column`.
-fn time(row: &rusqlite::Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
+fn time(row: &db::Row<'_>, column: &str) -> db::Result<Timestamp> {
     to_time(row.get(column)?)
 }
 
 /// A time that may be missing, out of column `column`.
-fn time_opt(row: &rusqlite::Row<'_>, column: &str) -> rusqlite::Result<Option<Timestamp>> {
+fn time_opt(row: &db::Row<'_>, column: &str) -> db::Result<Option<Timestamp>> {
     row.get::<_, Option<i64>>(column)?.map(to_time).transpose()
 }
 
-/// A revision out of column `column`: SQLite has signed numbers only.
-fn revision(row: &rusqlite::Row<'_>, column: &str) -> rusqlite::Result<u64> {
+/// A revision out of column `column`: databases have signed numbers only.
+fn revision(row: &db::Row<'_>, column: &str) -> db::Result<u64> {
     let number: i64 = row.get(column)?;
-    u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, number))
+    u64::try_from(number).map_err(|_| db::Error::Range(number))
 }
 
-fn to_time(ms: i64) -> rusqlite::Result<Timestamp> {
-    Timestamp::from_millisecond(ms).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, ms))
+fn to_time(ms: i64) -> db::Result<Timestamp> {
+    Timestamp::from_millisecond(ms).map_err(|_| db::Error::Range(ms))
 }

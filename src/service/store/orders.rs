@@ -6,10 +6,13 @@
 
 use super::accounts::advance;
 use super::audit::{Act, Actor, note};
+use super::db;
+use super::db::{
+    Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params,
+};
 use super::{Commit, Kinds, Store, StoreError, millis, revision, time};
 use crate::wire::{OrderOutcome, OrderResult};
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 use serde_json::json;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -79,7 +82,7 @@ impl Store {
         let (account, committed) = (actor.account, self.committed.clone());
         self.call(move |db| {
             // An instance may say the same thing again and again: that is to cost no write.
-            let mut new = results;
+            let mut new = results.clone();
             let mut ask = db.prepare_cached(
                 "SELECT 1 FROM orders o WHERE o.id = ?1 AND o.account = ?2 AND NOT EXISTS
                    (SELECT 1 FROM order_results WHERE order_id = ?1 AND instance = ?3)",
@@ -99,7 +102,7 @@ impl Store {
             if new.is_empty() {
                 return Ok(new);
             }
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
             let mut kept = Vec::new();
             for result in new {
                 let changed = tx.execute(
@@ -148,7 +151,7 @@ impl Store {
     ) -> Result<Option<(OrderRow, Vec<ResultRow>)>, StoreError> {
         self.call(move |db| {
             let tx = db.transaction()?;
-            let order = match key {
+            let order = match &key {
                 Ended::Id(id) => tx
                     .prepare_cached(
                         "SELECT * FROM orders WHERE account = ?1 AND key = ?2 AND until > ?3
@@ -175,7 +178,7 @@ impl Store {
                     "SELECT * FROM order_results WHERE order_id = ?1 ORDER BY instance",
                 )?
                 .query_map([order.id], result_row)?
-                .collect::<rusqlite::Result<_>>()?;
+                .collect::<db::Result<_>>()?;
             Ok(Some((order, results)))
         })
         .await
@@ -190,12 +193,15 @@ impl Store {
     ) -> Result<(), StoreError> {
         let committed = self.committed.clone();
         self.call(move |db| {
-            if !db.prepare_cached("SELECT 1 FROM orders")?.exists([])? {
+            if !db
+                .prepare_cached("SELECT 1 FROM orders LIMIT 1")?
+                .exists([])?
+            {
                 return Ok(());
             }
-            let leaving = leaving(db, is_live, now)?;
+            let leaving = leaving(db, &is_live, now)?;
             let over = db
-                .prepare_cached("SELECT 1 FROM orders WHERE until <= ?1")?
+                .prepare_cached("SELECT 1 FROM orders WHERE until <= ?1 LIMIT 1")?
                 .exists([millis(now)])?;
             if leaving.is_empty() && !over {
                 return Ok(());
@@ -227,7 +233,7 @@ fn leaving(
     db: &Connection,
     is_live: impl Fn(i64) -> bool,
     now: Timestamp,
-) -> rusqlite::Result<Vec<(i64, i64)>> {
+) -> db::Result<Vec<(i64, i64)>> {
     let open: Vec<(i64, i64, bool, bool)> = db
         .prepare_cached(
             "SELECT o.id, o.account, o.until <= ?1,
@@ -237,7 +243,7 @@ fn leaving(
         .query_map([millis(now)], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
         })?
-        .collect::<rusqlite::Result<_>>()?;
+        .collect::<db::Result<_>>()?;
     let mut there = db.prepare_cached(
         "SELECT id FROM instances
          WHERE account = ?1 AND identity_key IS NOT NULL AND removal_keys IS NULL",
@@ -255,7 +261,7 @@ fn leaving(
                 Entry::Vacant(place) => {
                     let mut ids = there
                         .query_map([account], |row| row.get(0))?
-                        .collect::<rusqlite::Result<Vec<i64>>>()?;
+                        .collect::<db::Result<Vec<i64>>>()?;
                     ids.retain(|id| is_live(*id));
                     place.insert(ids)
                 }
@@ -293,7 +299,7 @@ pub(super) fn give(
     of: Of<'_>,
     revision: u64,
     now: Timestamp,
-) -> rusqlite::Result<i64> {
+) -> db::Result<i64> {
     let (key, fingerprint, serial, key_id) = match of {
         Of::Key(id, fingerprint) => (id, fingerprint, None, None),
         Of::Serial(serial) => (0, "", Some(serial), None),
@@ -326,19 +332,19 @@ pub(super) fn give(
 }
 
 /// How many orders stand in the account's list.
-pub(super) fn open_count(db: &Connection, account: i64) -> rusqlite::Result<i64> {
+pub(super) fn open_count(db: &Connection, account: i64) -> db::Result<i64> {
     db.prepare_cached("SELECT count(*) FROM orders WHERE account = ?1 AND left_at IS NULL")?
         .query_row([account], |row| row.get(0))
 }
 
 /// The orders of the account's list, by id.
-pub(super) fn orders_of(db: &Connection, account: i64) -> rusqlite::Result<Vec<OrderRow>> {
+pub(super) fn orders_of(db: &Connection, account: i64) -> db::Result<Vec<OrderRow>> {
     db.prepare_cached("SELECT * FROM orders WHERE account = ?1 AND left_at IS NULL ORDER BY id")?
         .query_map([account], order_row)?
         .collect()
 }
 
-fn order_row(row: &Row<'_>) -> rusqlite::Result<OrderRow> {
+fn order_row(row: &Row<'_>) -> db::Result<OrderRow> {
     Ok(OrderRow {
         id: row.get("id")?,
         key: row.get("key")?,
@@ -355,7 +361,7 @@ fn order_row(row: &Row<'_>) -> rusqlite::Result<OrderRow> {
     })
 }
 
-fn result_row(row: &Row<'_>) -> rusqlite::Result<ResultRow> {
+fn result_row(row: &Row<'_>) -> db::Result<ResultRow> {
     Ok(ResultRow {
         instance: row.get("instance")?,
         outcome: outcome(&row.get::<_, String>("outcome")?),

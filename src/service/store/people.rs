@@ -5,10 +5,11 @@
 //! factor's secret is sealed.
 
 use super::audit::{Act, Actor, note};
+use super::db;
+use super::db::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 use super::revocations::{By, revoke_for};
 use super::{Commit, Hash, Kinds, Store, StoreError, millis, time_opt};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 use serde_json::json;
 
 /// What an account's owner is known by.
@@ -47,7 +48,7 @@ impl Store {
         self.call(move |db| {
             Ok(db
                 .prepare_cached("SELECT * FROM accounts WHERE email_key = ?1")?
-                .query_row([key], credentials)
+                .query_row([&key], credentials)
                 .optional()?)
         })
         .await
@@ -75,7 +76,7 @@ impl Store {
         steps: Vec<i64>,
     ) -> Result<bool, StoreError> {
         self.call(move |db| {
-            for step in steps {
+            for &step in &steps {
                 let spent = db.execute(
                     "UPDATE accounts SET totp_last_step = ?2
                      WHERE id = ?1 AND (totp_last_step IS NULL OR totp_last_step < ?2)",
@@ -100,7 +101,7 @@ impl Store {
         let committed = self.committed.clone();
         self.call(move |db| {
             let account = actor.account;
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
             let spent = tx.execute(
                 "UPDATE backup_codes SET used_at = ?3
                  WHERE account = ?1 AND hash = ?2 AND used_at IS NULL",
@@ -159,7 +160,7 @@ impl Store {
         let committed = self.committed.clone();
         self.call(move |db| {
             let account = actor.account;
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
             let changed = tx.execute(
                 "UPDATE accounts SET totp_since = ?3, totp_last_step = ?4
                  WHERE id = ?1 AND totp_secret = ?2 AND totp_since IS NULL",
@@ -169,7 +170,7 @@ impl Store {
                 return Ok(false);
             }
             tx.execute("DELETE FROM backup_codes WHERE account = ?1", [account])?;
-            for code in codes {
+            for code in &codes {
                 tx.execute(
                     "INSERT INTO backup_codes (account, hash) VALUES (?1, ?2)",
                     params![account, code],
@@ -193,7 +194,7 @@ impl Store {
         let committed = self.committed.clone();
         self.call(move |db| {
             let account = actor.account;
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
             if !take_totp(&tx, account)? {
                 return Ok(false);
             }
@@ -218,10 +219,10 @@ impl Store {
         let committed = self.committed.clone();
         self.call(move |db| {
             let account = actor.account;
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
             let changed = tx.execute(
                 "UPDATE accounts SET password = ?2 WHERE id = ?1
-                   AND (?3 IS NULL
+                   AND (CAST(?3 AS BIGINT) IS NULL
                         OR EXISTS (SELECT 1 FROM sessions WHERE id = ?3 AND account = ?1))",
                 params![account, password, keep],
             )?;
@@ -229,7 +230,7 @@ impl Store {
                 return Ok(None);
             }
             let ended = tx.execute(
-                "DELETE FROM sessions WHERE account = ?1 AND kind <> 'agent' AND id IS NOT ?2",
+                "DELETE FROM sessions WHERE account = ?1 AND kind <> 'agent' AND id IS DISTINCT FROM ?2",
                 params![account, keep],
             )?;
             let list = revoke_for(&tx, account, &By::GoneSessions, now)?;
@@ -271,7 +272,7 @@ impl Store {
 }
 
 /// Takes the second factor away; false: there was none.
-pub(super) fn take_totp(db: &Connection, account: i64) -> rusqlite::Result<bool> {
+pub(super) fn take_totp(db: &Connection, account: i64) -> db::Result<bool> {
     let changed = db.execute(
         "UPDATE accounts SET totp_secret = NULL, totp_since = NULL, totp_last_step = NULL
          WHERE id = ?1 AND totp_secret IS NOT NULL",
@@ -281,12 +282,12 @@ pub(super) fn take_totp(db: &Connection, account: i64) -> rusqlite::Result<bool>
     Ok(changed > 0)
 }
 
-fn backup_codes_left(db: &Connection, account: i64) -> rusqlite::Result<u32> {
+fn backup_codes_left(db: &Connection, account: i64) -> db::Result<u32> {
     db.prepare_cached("SELECT count(*) FROM backup_codes WHERE account = ?1 AND used_at IS NULL")?
         .query_row([account], |row| row.get(0))
 }
 
-fn credentials(row: &Row<'_>) -> rusqlite::Result<Credentials> {
+fn credentials(row: &Row<'_>) -> db::Result<Credentials> {
     Ok(Credentials {
         account: row.get("id")?,
         email: row.get("email")?,

@@ -5,8 +5,8 @@
 //! "WAL mode"). They cannot write, and wait for nobody: what none of them answers at once is the
 //! thread's.
 
+use super::db::Connection;
 use super::{StoreError, sqlite};
-use rusqlite::Connection;
 use std::path::Path;
 use std::sync::{Mutex, TryLockError};
 
@@ -19,8 +19,13 @@ pub(super) struct Readers(Vec<Mutex<Connection>>);
 impl Readers {
     /// To a database that is open, and whose schema is up to date.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let readers = (0..READERS).map(|_| Ok(Mutex::new(sqlite::open_reader(path)?)));
+        let readers = (0..READERS).map(|_| Ok(Mutex::new(sqlite::open_reader(path)?.into())));
         readers.collect::<Result<_, StoreError>>().map(Self)
+    }
+
+    /// None: every question is the threads'.
+    pub(super) fn none() -> Self {
+        Self(Vec::new())
     }
 
     /// Asks; `None` when no connection is free, or the question is not one that they can answer.
@@ -52,8 +57,8 @@ mod tests {
     fn what_another_connection_has_committed_is_seen_at_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.db");
-        let mut writer = sqlite::open(&path).unwrap();
-        let other = sqlite::open(&path).unwrap();
+        let mut writer = Connection::from(sqlite::open(&path).unwrap());
+        let other = Connection::from(sqlite::open(&path).unwrap());
         let readers = Readers::open(&path).unwrap();
         assert_eq!(readers.ask(count), Some(0));
         let add = "INSERT INTO accounts (email, email_key, revision, changed_at, created_at)

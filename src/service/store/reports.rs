@@ -1,9 +1,10 @@
 //! What heartbeats leave behind: an instance's status, its device, and when keys were used.
 
-use super::{Store, StoreError, millis, time_opt};
+use super::db;
+use super::db::{Connection, TransactionBehavior, params};
+use super::{Store, StoreError, millis, postgres, time_opt};
 use crate::sys::clock;
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, TransactionBehavior, params};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -57,7 +58,7 @@ pub(in crate::service) struct Seen {
 
 /// Reports that wait to be written, the latest of each instance.
 #[derive(Default)]
-pub(super) struct Reports(Mutex<Waiting>);
+pub(super) struct Reports(Mutex<Waiting>, tokio::sync::Mutex<()>);
 
 #[derive(Default)]
 struct Waiting {
@@ -135,6 +136,8 @@ impl Store {
 
     /// Writes the reports that wait, now.
     pub(in crate::service) async fn write_reports(&self) -> Result<(), StoreError> {
+        // What another has taken out is written when this returns.
+        let _turn = self.reports.1.lock().await;
         let reports = self.reports.take();
         if reports.is_empty() {
             return Ok(());
@@ -162,7 +165,7 @@ impl Store {
             let ids = db
                 .prepare("SELECT id FROM instances")?
                 .query_map([], |row| row.get(0))?
-                .collect::<rusqlite::Result<_>>()?;
+                .collect::<db::Result<_>>()?;
             Ok(Some(ids))
         })
         .await
@@ -177,11 +180,11 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.call(move |db| {
             let step = i64::try_from(USED_STEP.as_millis()).unwrap_or(i64::MAX);
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            for (key, at) in used {
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
+            for &(key, at) in &used {
                 tx.prepare_cached(
                     "UPDATE ssh_keys SET last_used_at = ?3 WHERE id = ?1 AND account = ?2
-                        AND (last_used_at IS NULL OR last_used_at < ?3 - ?4)",
+                        AND (last_used_at IS NULL OR last_used_at < CAST(?3 AS BIGINT) - CAST(?4 AS BIGINT))",
                 )?
                 .execute([key, account, millis(at), step])?;
             }
@@ -192,7 +195,7 @@ impl Store {
 }
 
 /// What was last heard of every instance.
-pub(super) fn all_seen(db: &Connection) -> rusqlite::Result<Vec<Seen>> {
+pub(super) fn all_seen(db: &Connection) -> db::Result<Vec<Seen>> {
     db.prepare(
         "SELECT id, last_seen, stopped, status, device, proved FROM instances
          WHERE last_seen IS NOT NULL",
@@ -216,22 +219,25 @@ pub(super) fn all_seen(db: &Connection) -> rusqlite::Result<Vec<Seen>> {
 struct Relaxed<'a>(&'a mut Connection);
 
 impl<'a> Relaxed<'a> {
-    fn begin(db: &'a mut Connection) -> rusqlite::Result<Self> {
+    fn begin(db: &'a mut Connection) -> db::Result<Self> {
         let relaxed = Self(db);
-        relaxed.0.pragma_update(None, "synchronous", "NORMAL")?;
+        relaxed.0.execute_batch("PRAGMA synchronous = NORMAL")?;
         Ok(relaxed)
     }
 }
 
 impl Drop for Relaxed<'_> {
     fn drop(&mut self) {
-        if let Err(error) = self.0.pragma_update(None, "synchronous", "FULL") {
+        if let Err(error) = self.0.execute_batch("PRAGMA synchronous = FULL") {
             tracing::error!(%error, "the database does not sync every change any more");
         }
     }
 }
 
 fn write(db: &mut Connection, reports: &[Report]) -> Result<(), StoreError> {
+    if db.postgres().is_some() {
+        return postgres::write_reports(db, reports);
+    }
     let relaxed = Relaxed::begin(db)?;
     let tx = relaxed
         .0
@@ -272,7 +278,9 @@ mod tests {
     #[test]
     fn only_reports_are_not_synced_one_by_one() {
         let dir = tempfile::tempdir().unwrap();
-        let mut db = super::super::sqlite::open(&dir.path().join("a.db")).unwrap();
+        let mut db = super::super::sqlite::open(&dir.path().join("a.db"))
+            .unwrap()
+            .into();
         let level = |db: &Connection| {
             let level = db.query_row("PRAGMA synchronous", [], |row| row.get::<_, i64>(0));
             level.unwrap()

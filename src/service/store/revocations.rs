@@ -7,10 +7,11 @@
 use super::accounts::advance;
 use super::audit::{Act, Actor, note};
 use super::certificates::MAX_TTL;
+use super::db;
+use super::db::{Transaction, TransactionBehavior, params};
 use super::orders::{self, Of};
 use super::{Commit, MAX_ORDERS, Store, StoreError, millis};
 use jiff::Timestamp;
-use rusqlite::{Transaction, TransactionBehavior, params};
 use serde_json::json;
 
 /// Revoked key IDs of an account that stand in its list, and the bytes of each: 256 KiB a CA. Their
@@ -51,7 +52,7 @@ impl Store {
     ) -> Result<CertificatesRevoked, StoreError> {
         let (account, committed) = (actor.account, self.committed.clone());
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
             if end_sessions && orders::open_count(&tx, account)? >= MAX_ORDERS {
                 return Ok(CertificatesRevoked::TooMany);
             }
@@ -127,7 +128,7 @@ pub(super) fn revoke(
     account: i64,
     by: &By<'_>,
     now: Timestamp,
-) -> rusqlite::Result<usize> {
+) -> db::Result<usize> {
     let sql = |which: &str| {
         format!(
             "UPDATE certificates SET revoked_at = ?2
@@ -164,7 +165,7 @@ pub(super) fn revoke_for(
     account: i64,
     by: &By<'_>,
     now: Timestamp,
-) -> rusqlite::Result<Option<(usize, u64)>> {
+) -> db::Result<Option<(usize, u64)>> {
     match revoke(tx, account, by, now)? {
         0 => Ok(None),
         count => Ok(Some((count, list_changed(tx, account, now)?))),
@@ -178,7 +179,7 @@ fn refuse_key_id(
     account: i64,
     key_id: &str,
     now: Timestamp,
-) -> rusqlite::Result<bool> {
+) -> db::Result<bool> {
     let others: i64 = tx
         .prepare_cached("SELECT count(*) FROM revoked_key_ids WHERE account = ?1 AND key_id <> ?2")?
         .query_row(params![account, key_id], |row| row.get(0))?;
@@ -195,18 +196,14 @@ fn refuse_key_id(
 }
 
 /// Gives the account its next revision, and its revocation list that number: its content is another.
-pub(super) fn list_changed(
-    tx: &Transaction<'_>,
-    account: i64,
-    now: Timestamp,
-) -> rusqlite::Result<u64> {
+pub(super) fn list_changed(tx: &Transaction<'_>, account: i64, now: Timestamp) -> db::Result<u64> {
     let revision = advance(tx, account, now)?;
     list_is_new(tx, account)?;
     Ok(revision)
 }
 
 /// The same where the account has its next revision already.
-pub(super) fn list_is_new(tx: &Transaction<'_>, account: i64) -> rusqlite::Result<()> {
+pub(super) fn list_is_new(tx: &Transaction<'_>, account: i64) -> db::Result<()> {
     tx.prepare_cached("UPDATE accounts SET krl_version = revision WHERE id = ?1")?
         .execute([account])?;
     Ok(())

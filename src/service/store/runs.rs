@@ -6,9 +6,12 @@
 //! log an hour.
 
 use super::audit::{Act, Actor, By, note};
+use super::db;
+use super::db::{
+    Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params,
+};
 use super::{Commit, Hash, Kinds, Store, StoreError, millis, time_opt};
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 use serde_json::json;
 use std::net::IpAddr;
 
@@ -50,7 +53,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let committed = self.committed.clone();
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Instance(instance))?;
             let current = tx
                 .query_row("SELECT run FROM instances WHERE id = ?1", [instance], |r| {
                     r.get::<_, Option<Hash>>(0)
@@ -76,7 +79,7 @@ pub(super) fn take_run(
     instance: i64,
     current: Option<Hash>,
     run: Hash,
-) -> rusqlite::Result<bool> {
+) -> db::Result<bool> {
     if current == Some(run) {
         return Ok(true);
     }
@@ -115,7 +118,7 @@ pub(super) fn refused(
     instance: i64,
     speaker: &Speaker,
     now: Timestamp,
-) -> rusqlite::Result<Option<Commit>> {
+) -> db::Result<Option<Commit>> {
     let from = speaker
         .from
         .map(|from| from.to_string())
@@ -163,7 +166,7 @@ pub(super) fn refused(
 }
 
 /// Reads columns `clone_seen_at` and `clone_from`.
-pub(super) fn clone_row(row: &Row<'_>) -> rusqlite::Result<Option<CloneRow>> {
+pub(super) fn clone_row(row: &Row<'_>) -> db::Result<Option<CloneRow>> {
     let at = time_opt(row, "clone_seen_at")?;
     let from = row.get("clone_from")?;
     Ok(at.map(|at| CloneRow { at, from }))

@@ -5,11 +5,12 @@
 
 use super::agents::{self, AgentSession};
 use super::audit::{Act, Actor, By, note};
+use super::db;
+use super::db::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 use super::people::Credentials;
 use super::revocations::{By as Revoked, revoke_for};
 use super::{Commit, Hash, Kinds, Store, StoreError, millis, time, time_opt};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 use serde_json::json;
 use subtle::ConstantTimeEq as _;
 
@@ -124,11 +125,11 @@ impl Store {
     ) -> Result<Option<i64>, StoreError> {
         let committed = self.committed.clone();
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            if let Some(proven) = proven {
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(actor.account))?;
+            if let Some(proven) = &proven {
                 let mut same = tx.prepare_cached(
                     "SELECT 1 FROM accounts WHERE id = ?1 AND disabled_at IS NULL
-                       AND password IS ?2 AND totp_since IS ?3",
+                       AND password IS NOT DISTINCT FROM ?2 AND totp_since IS NOT DISTINCT FROM ?3",
                 )?;
                 let since = proven.totp_since.map(millis);
                 if !same.exists(params![actor.account, proven.password, since])? {
@@ -143,7 +144,7 @@ impl Store {
             let gone = tx.execute(
                 "DELETE FROM sessions WHERE id IN
                    (SELECT id FROM sessions WHERE account = ?1 AND kind <> 'agent'
-                    ORDER BY id DESC LIMIT -1 OFFSET ?2)",
+                    ORDER BY id DESC LIMIT 1000000 OFFSET ?2)",
                 params![actor.account, MAX_SESSIONS - 1],
             )?;
             let id = tx
@@ -174,7 +175,7 @@ impl Store {
             let name = new.name.clone();
             let actor = Actor {
                 by: By::Session { id, name },
-                ..actor
+                ..actor.clone()
             };
             note(&tx, &actor, &Act::done("session.create", id, detail), now)?;
             tx.commit()?;
@@ -205,7 +206,7 @@ impl Store {
                      ORDER BY id",
                 )?
                 .query_map(params![account, millis(now)], person)?
-                .collect::<rusqlite::Result<_>>()?;
+                .collect::<db::Result<_>>()?;
             Ok(rows)
         })
         .await
@@ -235,14 +236,14 @@ impl Store {
     ) -> Result<usize, StoreError> {
         let committed = self.committed.clone();
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(actor.account))?;
             let gone: Vec<PersonSession> = tx
                 .prepare_cached(
                     "DELETE FROM sessions
-                     WHERE account = ?1 AND kind <> 'agent' AND id IS NOT ?2 RETURNING *",
+                     WHERE account = ?1 AND kind <> 'agent' AND id IS DISTINCT FROM ?2 RETURNING *",
                 )?
                 .query_map(params![actor.account, keep], person)?
-                .collect::<rusqlite::Result<_>>()?;
+                .collect::<db::Result<_>>()?;
             for gone in &gone {
                 note(&tx, &actor, &deleted(gone), now)?;
             }
@@ -265,7 +266,7 @@ impl Store {
     ) -> Result<Option<PersonSession>, StoreError> {
         let committed = self.committed.clone();
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(actor.account))?;
             let gone = tx
                 .prepare_cached("DELETE FROM sessions WHERE account = ?1 AND id = ?2 RETURNING *")?
                 .query_row(params![actor.account, id], person)
@@ -307,7 +308,7 @@ fn settled(
 }
 
 /// A person's session.
-fn by_hash(db: &Connection, hash: Hash, now: Timestamp) -> rusqlite::Result<Option<PersonSession>> {
+fn by_hash(db: &Connection, hash: Hash, now: Timestamp) -> db::Result<Option<PersonSession>> {
     let found = db
         .prepare_cached(
             "SELECT s.* FROM sessions s JOIN accounts a ON a.id = s.account
@@ -328,7 +329,7 @@ fn deleted(session: &PersonSession) -> Act {
     Act::done("session.delete", session.id, detail)
 }
 
-fn person(row: &Row<'_>) -> rusqlite::Result<PersonSession> {
+fn person(row: &Row<'_>) -> db::Result<PersonSession> {
     Ok(PersonSession {
         id: row.get("id")?,
         account: row.get("account")?,

@@ -3,10 +3,12 @@
 //! A new set changes what every list says, so each account gets a new revision in the same
 //! transaction: one revision never has two contents.
 
-use super::{Commit, Hash, Kinds, Store, StoreError, millis, revision, time};
+use super::db::{self, Connection, OptionalExtension as _, Row, TransactionBehavior, params};
+use super::{Commit, Hash, Kinds, Store, StoreError, millis, postgres, revision, time};
+use crate::config::Database;
 use crate::keys::PublicKey;
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, TransactionBehavior, params};
+use rusqlite::OpenFlags;
 use std::path::Path;
 use std::time::Duration;
 
@@ -70,7 +72,8 @@ impl Store {
             if newest(&tx)?.map(|set| set.id) != before {
                 return Ok(false);
             }
-            let (payload, signature) = handover.map(|h| (h.payload, h.signature)).unzip();
+            let given = handover.as_ref();
+            let (payload, signature) = given.map(|h| (&h.payload, &h.signature)).unzip();
             tx.execute(
                 "INSERT INTO signer_sets (signers, at, payload, signature)
                  VALUES (?1, ?2, ?3, ?4)",
@@ -85,7 +88,7 @@ impl Store {
                 let mut rows = advance.query([millis(now)])?;
                 while let Some(row) = rows.next()? {
                     commits.push(Commit {
-                        revision: Some(revision(row, "revision")?),
+                        revision: Some(revision(&row, "revision")?),
                         ..Commit::of(row.get("id")?, Kinds::SSH_KEYS)
                     });
                 }
@@ -107,7 +110,7 @@ impl Store {
             let sets = db
                 .prepare_cached("SELECT * FROM signer_sets ORDER BY id DESC LIMIT ?1")?
                 .query_map([CHAIN + 1], |row| Ok((set_row(row)?, handover_row(row)?)))?
-                .collect::<rusqlite::Result<Vec<_>>>()?;
+                .collect::<db::Result<Vec<_>>>()?;
             let is_it = |line: &String| {
                 let key = PublicKey::parse_text(line);
                 key.is_ok_and(|(key, _)| key.fingerprint().to_string() == from)
@@ -130,29 +133,46 @@ impl Store {
 
 /// The signers that agents were told of last, as another process reads it; `None`: the service has
 /// not begun to keep them.
-pub(in crate::service) fn signers_in_force(path: &Path) -> Result<Option<Vec<String>>, StoreError> {
+pub(in crate::service) fn signers_in_force(
+    database: &Database,
+) -> Result<Option<Vec<String>>, StoreError> {
+    let signers = |db: &Connection| Ok(newest(db)?.map(|set| set.signers));
+    match database {
+        Database::Sqlite(path) => {
+            let db = look_in(path)?;
+            let kept = db
+                .prepare("SELECT 1 FROM sqlite_schema WHERE name = 'signer_sets'")?
+                .exists([])?;
+            if kept { signers(&db) } else { Ok(None) }
+        }
+        Database::Postgres(database) => postgres::apart(postgres::way(database)?, |db| {
+            let kept: bool =
+                db.query_row("SELECT to_regclass('signer_sets') IS NOT NULL", [], |row| {
+                    row.get(0)
+                })?;
+            if kept { signers(db) } else { Ok(None) }
+        }),
+    }
+}
+
+fn look_in(path: &Path) -> Result<Connection, StoreError> {
     std::fs::metadata(path).map_err(|source| StoreError::File {
         path: path.to_owned(),
         source,
     })?;
-    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let db = rusqlite::Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     db.busy_timeout(BUSY)?;
-    let kept = db
-        .prepare("SELECT 1 FROM sqlite_schema WHERE name = 'signer_sets'")?
-        .exists([])?;
-    if !kept {
-        return Ok(None);
-    }
-    Ok(newest(&db)?.map(|set| set.signers))
+    Ok(db.into())
 }
 
-fn newest(db: &Connection) -> rusqlite::Result<Option<SetRow>> {
+/// The set in force.
+pub(super) fn newest(db: &Connection) -> db::Result<Option<SetRow>> {
     db.prepare_cached("SELECT * FROM signer_sets ORDER BY id DESC LIMIT 1")?
         .query_row([], set_row)
         .optional()
 }
 
-fn set_row(row: &Row<'_>) -> rusqlite::Result<SetRow> {
+fn set_row(row: &Row<'_>) -> db::Result<SetRow> {
     let signers: String = row.get("signers")?;
     Ok(SetRow {
         id: row.get("id")?,
@@ -162,7 +182,7 @@ fn set_row(row: &Row<'_>) -> rusqlite::Result<SetRow> {
     })
 }
 
-fn handover_row(row: &Row<'_>) -> rusqlite::Result<Option<HandoverRow>> {
+fn handover_row(row: &Row<'_>) -> db::Result<Option<HandoverRow>> {
     let payload: Option<Vec<u8>> = row.get("payload")?;
     let signature: Option<String> = row.get("signature")?;
     Ok(payload

@@ -4,7 +4,9 @@
 //! "PRAGMA synchronous"). The file is 0600; SQLite gives its log and index the same mode. Schema
 //! steps are numbered by `user_version`, each in its own transaction.
 
-use super::{Job, StoreError};
+use super::db;
+use super::readers::Readers;
+use super::{Begun, Committed, Job, StoreError, reports};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -75,10 +77,32 @@ fn migrate(db: &mut Connection, steps: &[&str]) -> Result<(), StoreError> {
     Ok(tx.commit()?)
 }
 
+/// Opens or makes the database, and starts its thread.
+pub(super) fn begin(
+    path: &Path,
+    jobs: mpsc::Receiver<Job>,
+    committed: Committed,
+) -> Result<Begun, StoreError> {
+    let connection = db::Connection::from(open(path)?);
+    let seen = reports::all_seen(&connection)?;
+    let readers = Readers::open(path)?;
+    std::thread::Builder::new()
+        .name("store".to_owned())
+        .spawn(move || run(connection, jobs))
+        .map_err(StoreError::Thread)?;
+    Ok(Begun {
+        committed,
+        readers,
+        warning: None,
+        seen,
+    })
+}
+
 /// The thread: one job after another until the last handle is gone.
-pub(super) fn run(mut db: Connection, mut jobs: mpsc::Receiver<Job>) {
-    while let Some(job) = jobs.blocking_recv() {
-        // A job that panics rolls back by drop and loses its own answer, not the thread.
+fn run(mut db: db::Connection, mut jobs: mpsc::Receiver<Job>) {
+    while let Some(mut job) = jobs.blocking_recv() {
+        // A job that panics rolls back by drop and loses its own answer, not the thread. None is
+        // done again: there is one writer.
         if catch_unwind(AssertUnwindSafe(|| job(&mut db))).is_err() {
             tracing::error!("a database job panicked");
         }

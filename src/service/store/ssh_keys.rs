@@ -2,10 +2,11 @@
 
 use super::accounts::advance;
 use super::audit::{Act, Actor, note};
+use super::db;
+use super::db::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 use super::{Commit, MAX_KEY_BYTES, MAX_KEYS, Store, StoreError, millis, revision, time, time_opt};
 use crate::wire::KeyScope;
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 use serde_json::json;
 
 /// One key as it is kept.
@@ -79,7 +80,7 @@ impl Store {
     ) -> Result<Saved, StoreError> {
         let (account, committed) = (actor.account, self.committed.clone());
         self.call(move |db| {
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
             if let Some(had) = by_text(&tx, account, &key.public_key)? {
                 let same = had.options == key.options && had.expires_at == key.expires_at;
                 return Ok(if same {
@@ -92,7 +93,7 @@ impl Store {
                 return Ok(no.into());
             }
             let revision = advance(&tx, account, now)?;
-            let saved = insert(&tx, &actor, key, revision, now)?;
+            let saved = insert(&tx, &actor, key.clone(), revision, now)?;
             tx.commit()?;
             committed(Commit::revision(account, revision));
             Ok(Saved::New(saved))
@@ -146,7 +147,7 @@ pub(super) fn refusal(
     account: i64,
     key: &NewKey,
     instead_of: Option<i64>,
-) -> rusqlite::Result<Option<Refused>> {
+) -> db::Result<Option<Refused>> {
     let revoked = tx
         .prepare_cached("SELECT 1 FROM revoked_keys WHERE account = ?1 AND fingerprint = ?2")?
         .exists(params![account, key.fingerprint])?;
@@ -157,7 +158,7 @@ pub(super) fn refusal(
         .prepare_cached(
             "SELECT count(*), coalesce(sum(octet_length(name) + octet_length(public_key)
                                            + octet_length(options)), 0)
-             FROM ssh_keys WHERE account = ?1 AND id IS NOT ?2",
+             FROM ssh_keys WHERE account = ?1 AND id IS DISTINCT FROM ?2",
         )?
         .query_row(params![account, instead_of], |row| {
             Ok((row.get(0)?, row.get(1)?))
@@ -175,14 +176,14 @@ pub(super) fn by_text(
     db: &Connection,
     account: i64,
     public_key: &str,
-) -> rusqlite::Result<Option<KeyRow>> {
+) -> db::Result<Option<KeyRow>> {
     db.prepare_cached("SELECT * FROM ssh_keys WHERE account = ?1 AND public_key = ?2")?
         .query_row(params![account, public_key], key_row)
         .optional()
 }
 
 /// The key of this id, if it is the account's.
-pub(super) fn by_id(db: &Connection, account: i64, id: i64) -> rusqlite::Result<Option<KeyRow>> {
+pub(super) fn by_id(db: &Connection, account: i64, id: i64) -> db::Result<Option<KeyRow>> {
     db.prepare_cached("SELECT * FROM ssh_keys WHERE account = ?1 AND id = ?2")?
         .query_row([account, id], key_row)
         .optional()
@@ -195,7 +196,7 @@ pub(super) fn insert(
     key: NewKey,
     revision: u64,
     now: Timestamp,
-) -> rusqlite::Result<KeyRow> {
+) -> db::Result<KeyRow> {
     let saved = tx
         .prepare_cached(
             "INSERT INTO ssh_keys (account, name, public_key, fingerprint, options, created_at,
@@ -227,10 +228,7 @@ pub(super) fn act(action: &'static str, key: &KeyRow) -> Act {
 }
 
 /// Keys that an account revoked, the first first.
-pub(super) fn revoked_of(
-    db: &Connection,
-    account: i64,
-) -> rusqlite::Result<Vec<(String, Timestamp)>> {
+pub(super) fn revoked_of(db: &Connection, account: i64) -> db::Result<Vec<(String, Timestamp)>> {
     db.prepare_cached(
         "SELECT fingerprint, revoked_at FROM revoked_keys WHERE account = ?1
          ORDER BY revoked_at, fingerprint",
@@ -242,7 +240,7 @@ pub(super) fn revoked_of(
 }
 
 /// All keys of an account, by id.
-pub(super) fn keys_of(db: &Connection, account: i64) -> rusqlite::Result<Vec<KeyRow>> {
+pub(super) fn keys_of(db: &Connection, account: i64) -> db::Result<Vec<KeyRow>> {
     db.prepare_cached("SELECT * FROM ssh_keys WHERE account = ?1 ORDER BY id")?
         .query_map([account], key_row)?
         .collect()
@@ -263,7 +261,7 @@ fn scope(word: &str) -> KeyScope {
     }
 }
 
-pub(super) fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
+pub(super) fn key_row(row: &Row<'_>) -> db::Result<KeyRow> {
     Ok(KeyRow {
         id: row.get("id")?,
         name: row.get("name")?,

@@ -3,6 +3,7 @@
 mod attachments;
 mod certificates;
 
+use super::db::TransactionBehavior;
 use super::*;
 use crate::wire::KeyScope;
 use std::sync::Mutex;
@@ -23,7 +24,7 @@ async fn bed() -> Bed {
     let woken = Arc::new(Mutex::new(Vec::new()));
     let log = woken.clone();
     let committed: Committed = Arc::new(move |c| log.lock().unwrap().push(c));
-    let (store, _) = Store::open(&dir.path().join("a.db"), committed).unwrap();
+    let (store, _) = Store::open(&testing::database(dir.path()), committed).unwrap();
     let added = store
         .add_account(
             Actor::server(0),
@@ -207,16 +208,27 @@ async fn a_job_that_panics_costs_only_its_own_answer() {
 #[tokio::test]
 async fn another_process_on_the_same_database_is_noticed() {
     let bed = bed().await;
-    let before = bed.store.others_version().await.unwrap();
-    save(&bed, 1, 5_000).await;
-    assert_eq!(bed.store.others_version().await.unwrap(), before);
-    let path = bed._dir.path().join("a.db");
-    let (other, _) = Store::open(&path, Arc::new(|_| {})).unwrap();
+    let mut sweep = Sweep::default();
+    let look = async |sweep: &mut Sweep| {
+        let watched = || vec![bed.account];
+        bed.store.others(sweep, watched).await.unwrap()
+    };
+    assert_eq!(look(&mut sweep).await, []);
+    let database = testing::database(bed._dir.path());
+    let (other, _) = Store::open(&database, Arc::new(|_| {})).unwrap();
     other
         .save_key(bed.actor(), key(2), at(6_000))
         .await
         .unwrap();
-    assert_ne!(bed.store.others_version().await.unwrap(), before);
+    let found = look(&mut sweep).await;
+    let [commit] = found[..] else {
+        panic!("{found:?}");
+    };
+    assert_eq!(
+        (commit.account, commit.revision),
+        (bed.account, Some(6_000))
+    );
+    assert_eq!(look(&mut sweep).await, []);
     assert_eq!(
         bed.store.revisions(vec![bed.account, 99]).await.unwrap(),
         [(bed.account, Some(6_000)), (99, None)]
@@ -263,12 +275,12 @@ async fn a_later_order_for_the_same_key_takes_the_place_of_the_earlier() {
 async fn too_many_orders_leave_the_key_as_it_is_and_a_revocation_goes_through() {
     let bed = bed().await;
     let fill = bed.store.call(|db| {
-        let tx = db.transaction()?;
+        let tx = db.transaction_with_behavior(TransactionBehavior::Account(1))?;
         for n in 0..MAX_ORDERS {
             tx.execute(
                 "INSERT INTO orders (account, key, fingerprint, revision, asked_at, until)
-                 VALUES (1, ?1, ?1, 1, 1, 99999)",
-                [n],
+                 VALUES (1, ?1, ?2, 1, 1, 99999)",
+                db::params![n, n.to_string()],
             )?;
         }
         Ok(tx.commit()?)

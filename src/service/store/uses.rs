@@ -2,8 +2,8 @@
 
 use super::super::auth::Bearing;
 use super::super::uses::Use;
+use super::db::{TransactionBehavior, params};
 use super::{Store, StoreError, millis};
-use rusqlite::{TransactionBehavior, params};
 
 impl Store {
     /// Notes uses, all in one transaction. A token that is gone by now is passed over.
@@ -13,8 +13,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.call(move |db| {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            for (token, used) in uses {
-                let (id, sql) = match token {
+            for (token, used) in &uses {
+                let (id, sql) = match *token {
                     Bearing::ApiKey(id) => (
                         id,
                         "UPDATE api_keys SET last_used_at = ?2, last_used_from = ?3

@@ -10,6 +10,7 @@ pub(crate) mod machine;
 pub(crate) mod managed;
 pub(crate) mod mounts;
 pub(crate) mod openssh10;
+pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod service;

@@ -111,6 +111,59 @@ impl Service {
         service
     }
 
+    /// Another replica on the same database, with the same secrets and the same public address; its
+    /// owner's commands go to itself.
+    pub(crate) fn replica(&self) -> Self {
+        let (dir, address) = (WorkDir::new(), listen());
+        let config = dir.path().join("server.toml");
+        let (here, there) = (self.dir.path().display(), dir.path().display());
+        let text = std::fs::read_to_string(&self.config).unwrap();
+        let text = text
+            .replace(
+                &format!("listen = \"{}\"", self.address),
+                &format!("listen = \"{address}\""),
+            )
+            .replace(&format!("{here}/secrets"), &format!("{there}/secrets"));
+        put(&config, &text, 0o600);
+        let mut replica = Self {
+            daemon: None,
+            address,
+            url: self.url.clone(),
+            ca: self.ca.clone(),
+            api_key: self.api_key.clone(),
+            account: self.account,
+            config,
+            dir,
+        };
+        replica.copy_secrets(self);
+        replica.up();
+        replica
+    }
+
+    /// Agents that are made from here on come to this replica itself, not to the public address.
+    pub(crate) fn by_its_own_address(mut self) -> Self {
+        self.url = format!("http://{}", self.address);
+        self
+    }
+
+    /// Brings `secrets-dir` to what it is on another replica.
+    pub(crate) fn copy_secrets(&self, from: &Self) {
+        let to = self.dir.path().join("secrets");
+        std::fs::create_dir_all(&to).unwrap();
+        let mut copy = Command::new("cp");
+        copy.arg("-a")
+            .arg(from.dir.path().join("secrets/."))
+            .arg(to);
+        Ran::of(&mut copy).done();
+    }
+
+    /// A command on the server's own machine.
+    pub(crate) fn errand(&self, args: &[&str]) -> Ran {
+        let mut errand = sshkeyd();
+        errand.args(args).arg("--config").arg(&self.config);
+        Ran::of(&mut errand)
+    }
+
     /// Makes an account; gives its id and its API key.
     pub(crate) fn add_account(&self, email: &str) -> (i64, String) {
         let mut add = sshkeyd();

@@ -4,6 +4,7 @@ use super::agents::opened;
 use super::people::{EMAIL, PASSWORD, log, log_in_as, person, session};
 use super::*;
 use crate::service::AccountError;
+use crate::service::store::testing;
 use crate::service::token::{Kind, Token};
 use crate::wire::{AccountSession, LoginAnswer, Page};
 
@@ -23,12 +24,7 @@ async fn listed(bed: &Bed, token: &str) -> Vec<AccountSession> {
 /// An API key of the second account with this permission tree.
 fn narrow(bed: &Bed, tree: Value) -> String {
     let token = Token::random(Kind::Api);
-    let db = rusqlite::Connection::open(bed.dir.path().join("a.db")).unwrap();
-    db.execute(
-        "INSERT INTO api_keys (account, hash, name, rights, created_at) VALUES (2, ?1, 'n', ?2, 0)",
-        rusqlite::params![token.hash(), tree.to_string()],
-    )
-    .unwrap();
+    testing::add_api_key(bed.dir.path(), 2, token.hash(), &tree.to_string());
     token.reveal().to_owned()
 }
 

@@ -4,6 +4,7 @@ use super::super::{Asked, Face, events};
 use super::*;
 use crate::service::auth::{Identity, Means};
 use crate::service::listen::Conn;
+use crate::service::store::testing;
 use crate::wire::{ApiKeySecret, AuditItem, Event, Page};
 use axum::body::Body;
 use hyper::body::Body as _;
@@ -283,11 +284,11 @@ async fn a_reader_sees_rows_of_what_it_may_read_and_gets_past_the_others() {
     let one = bed.key_of(one).await.key;
     let misc = bed.key_of(json!({"api": {"misc": {}}})).await.key;
     // Far more than is looked through for one page.
-    let db = rusqlite::Connection::open(bed.dir.path().join("a.db")).unwrap();
     let many = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2100)
         INSERT INTO audit (account, at, action, outcome, by_kind, by_name, address, detail, request)
         SELECT 1, 0, 'ssh-key.add', 'done', 'server', '', '', '{}', '' FROM n";
-    assert_eq!(db.execute(many, []).unwrap(), 2_100);
+    let made = testing::with(bed.dir.path(), |db| db.execute(many, []));
+    assert_eq!(made.unwrap(), 2_100);
     for (token, actions, count) in [
         (&machines, "instance.create", 2),
         (&one, "instance.create", 1),
@@ -322,26 +323,30 @@ async fn a_reader_sees_rows_of_what_it_may_read_and_gets_past_the_others() {
 async fn the_log_is_append_only_by_the_databases_own_word() {
     let bed = Bed::new().await;
     bed.save(ED).await;
-    let db = rusqlite::Connection::open(bed.dir.path().join("a.db")).unwrap();
-    for sql in [
+    let dir = bed.dir.path();
+    let count = || {
+        let count = "SELECT count(*) FROM audit";
+        let of = testing::with(dir, |db| db.query_row(count, [], |row| row.get(0)));
+        of.unwrap()
+    };
+    let before: i64 = count();
+    assert!(before >= 2);
+    let of_engine: &[&str] = match testing::is_postgres() {
+        true => &["TRUNCATE audit", "UPDATE audit SET id = id WHERE false"],
+        false => &["REPLACE INTO audit SELECT * FROM audit"],
+    };
+    let of_both = [
         "UPDATE audit SET action = 'x'",
         "UPDATE audit SET id = id + 100",
         "DELETE FROM audit",
-        "REPLACE INTO audit SELECT * FROM audit",
         "INSERT INTO audit SELECT * FROM audit WHERE true
          ON CONFLICT (id) DO UPDATE SET action = 'x'",
-    ] {
-        let error = db.execute(sql, []).unwrap_err().to_string();
+    ];
+    for sql in of_both.iter().chain(of_engine) {
+        let error = testing::with(dir, |db| db.execute(sql, []));
+        let error = error.unwrap_err().to_string();
         assert!(error.contains("append-only"), "{sql}: {error}");
     }
-    let before: i64 = count(&db);
-    assert!(before >= 2);
-    db.pragma_update(None, "foreign_keys", true).unwrap();
-    db.execute("DELETE FROM accounts", []).unwrap();
-    assert_eq!(count(&db), before, "an account's rows outlive it");
-}
-
-fn count(db: &rusqlite::Connection) -> i64 {
-    db.query_row("SELECT count(*) FROM audit", [], |row| row.get(0))
-        .unwrap()
+    testing::with(dir, |db| db.execute("DELETE FROM accounts", [])).unwrap();
+    assert_eq!(count(), before, "an account's rows outlive it");
 }

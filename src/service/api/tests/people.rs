@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::service::store::AuditRow;
+use crate::service::store::testing;
 use crate::wire::{Account, LoginAnswer};
 use zeroize::Zeroizing;
 
@@ -244,9 +245,11 @@ async fn a_refused_login_tells_nothing_of_the_account() {
         assert_eq!((row.by_kind.as_str(), row.at), ("nobody", now));
         assert!(!row.detail.contains("horse"), "{}", row.detail);
     }
-    let db = rusqlite::Connection::open(bed.dir.path().join("a.db")).unwrap();
     let strangers = "SELECT guesses FROM strangers";
-    let guesses: i64 = db.query_row(strangers, [], |row| row.get(0)).unwrap();
+    let guesses = testing::with(bed.dir.path(), |db| {
+        db.query_row(strangers, [], |row| row.get::<_, i64>(0))
+    });
+    let guesses = guesses.unwrap();
     assert_eq!(guesses, 2);
 }
 

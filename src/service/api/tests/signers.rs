@@ -1,6 +1,7 @@
 //! One snapshot signer after the other (protocol.md section 2, "Signers").
 
 use super::*;
+use crate::config::Database;
 use crate::keys::PublicKey;
 use crate::service::{ServiceError, rotate_signer};
 use crate::wire::{HANDOVER_NAMESPACE, Handover, HandoverPayload, Page, Payload, SignedSnapshot};
@@ -150,16 +151,23 @@ async fn a_rotation_waits_for_the_one_before() {
 #[tokio::test]
 async fn a_database_from_before_the_last_rotations_is_served_again() {
     for rotations in [1, 2, 3] {
-        let bed = Bed::new().await;
+        // A copy of a file; what a server's own tools do is the same to the service.
+        let mut sqlite = None;
+        let bed = Bed::with(|config| {
+            let dir = config.secrets_dir.parent().unwrap();
+            config.database = Database::Sqlite(dir.join("a.db"));
+            sqlite = Some(config.clone());
+        });
+        let bed = bed.await;
         bed.service.adopt_loaded().await.unwrap();
         let copy = bed.dir.path().join("copy");
-        crate::service::backup(&config(&bed.dir), &copy).unwrap();
+        crate::service::backup(&sqlite.unwrap(), &copy).unwrap();
         for _ in 0..rotations {
             rotate(&bed, false).await;
         }
         // The copy, and the secrets as they are now.
         let config = ServerConfig {
-            database: copy,
+            database: Database::Sqlite(copy),
             ..config(&bed.dir)
         };
         let service = Service::open(&config).unwrap();

@@ -2,8 +2,9 @@
 
 use super::super::super::limits::Limits;
 use super::super::audit::{Actor, By};
+use super::super::db;
+use super::super::db::Connection;
 use super::ApiKeyRow;
-use rusqlite::Connection;
 
 /// What who acts is held to.
 pub(super) enum Asker {
@@ -27,7 +28,7 @@ impl Asker {
 }
 
 /// Of this actor.
-pub(super) fn asker(db: &Connection, actor: &Actor) -> rusqlite::Result<Asker> {
+pub(super) fn asker(db: &Connection, actor: &Actor) -> db::Result<Asker> {
     Ok(match actor.by {
         By::Session { .. } | By::Server => Asker::Free,
         By::ApiKey { id, .. } => {

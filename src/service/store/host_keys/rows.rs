@@ -1,9 +1,10 @@
 //! Rows of host keys, read.
 
+use super::super::db;
+use super::super::db::{Connection, OptionalExtension as _, Row, params};
 use super::super::time;
 use crate::wire::HostKeyState;
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 /// A host key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +74,7 @@ pub(super) fn also_on(
     account: i64,
     instance: i64,
     fingerprint: &str,
-) -> rusqlite::Result<Option<i64>> {
+) -> db::Result<Option<i64>> {
     db.prepare_cached(
         "SELECT i.id FROM host_keys h JOIN instances i ON i.id = h.instance
          WHERE h.fingerprint = ?3 AND i.account = ?1 AND i.id <> ?2 AND i.removal_keys IS NULL
@@ -84,11 +85,7 @@ pub(super) fn also_on(
 }
 
 /// An instance's host keys, by type and age.
-pub(super) fn keys_of(
-    db: &Connection,
-    account: i64,
-    instance: i64,
-) -> rusqlite::Result<Vec<HostKeyRow>> {
+pub(super) fn keys_of(db: &Connection, account: i64, instance: i64) -> db::Result<Vec<HostKeyRow>> {
     let mut rows = db
         .prepare_cached(
             "SELECT h.* FROM host_keys h JOIN instances i ON i.id = h.instance
@@ -96,7 +93,7 @@ pub(super) fn keys_of(
              ORDER BY h.key_type, h.state, h.since, h.fingerprint",
         )?
         .query_map([instance, account], host_key_row)?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
+        .collect::<db::Result<Vec<_>>>()?;
     for row in &mut rows {
         if row.state != HostKeyState::Refused {
             row.also_on = also_on(db, account, instance, &row.fingerprint)?;
@@ -105,7 +102,7 @@ pub(super) fn keys_of(
     Ok(rows)
 }
 
-fn host_key_row(row: &Row<'_>) -> rusqlite::Result<HostKeyRow> {
+fn host_key_row(row: &Row<'_>) -> db::Result<HostKeyRow> {
     let state: String = row.get("state")?;
     let given = match row.get::<_, Option<String>>("certificate")? {
         None => None,
@@ -135,7 +132,7 @@ fn host_key_row(row: &Row<'_>) -> rusqlite::Result<HostKeyRow> {
 }
 
 /// Reads column `names`, which only we write.
-pub(super) fn names(row: &Row<'_>) -> rusqlite::Result<Vec<String>> {
+pub(super) fn names(row: &Row<'_>) -> db::Result<Vec<String>> {
     let text: String = row.get("names")?;
     Ok(serde_json::from_str(&text).unwrap_or_default())
 }

@@ -6,7 +6,8 @@ use std::cell::Cell;
 #[test]
 fn one_silent_instance_is_waited_for_and_nobody_is_looked_at_twice() {
     let dir = tempfile::tempdir().unwrap();
-    let db = super::super::sqlite::open(&dir.path().join("a.db")).unwrap();
+    let db = super::super::sqlite::open(&dir.path().join("a.db"));
+    let db = Connection::from(db.unwrap());
     db.execute_batch(
         "INSERT INTO accounts (id, email, email_key, revision, changed_at, created_at)
              VALUES (1, 'a', 'a', 1, 1, 1);

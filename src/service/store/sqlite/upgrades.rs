@@ -2,6 +2,7 @@
 
 use super::super::{AnySession, Committed, Store};
 use super::*;
+use crate::config::Database;
 use jiff::Timestamp;
 use rusqlite::types::Value;
 use std::collections::BTreeMap;
@@ -138,7 +139,7 @@ async fn nothing_is_lost_on_the_way_from_any_earlier_version() {
         let path = dir.path().join("a.db");
         let before = of_version(version, &path);
         let committed: Committed = Arc::new(|_| {});
-        let (store, seen) = Store::open(&path, committed).unwrap();
+        let (store, seen) = Store::open(&Database::Sqlite(path.clone()), committed).unwrap();
 
         let db = Connection::open(&path).unwrap();
         for (table, (columns, kept)) in &before {
