@@ -110,7 +110,7 @@ pub(in crate::service) enum Connection {
     /// To a file.
     Sqlite(rusqlite::Connection),
     /// To a server; made anew by itself when it is lost.
-    Postgres(postgres::Session),
+    Postgres(Box<postgres::Session>),
 }
 
 /// Whose data a transaction changes: on PostgreSQL, the lock that it takes first (`postgres`). On
