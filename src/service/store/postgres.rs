@@ -57,7 +57,7 @@ pub(super) fn apart<T: Send>(
     std::thread::scope(|scope| {
         let run = || {
             let session = Session::try_new(way).map_err(StoreError::Thread)?;
-            job(&mut Connection::Postgres(session))
+            job(&mut Connection::Postgres(Box::new(session)))
         };
         let thread = std::thread::Builder::new().spawn_scoped(scope, run);
         thread
@@ -87,7 +87,7 @@ pub(super) fn begin(
         std::thread::Builder::new()
             .name(format!("store-{number}"))
             .spawn(move || match Session::try_new(way) {
-                Ok(session) => run(Connection::Postgres(session), &jobs),
+                Ok(session) => run(Connection::Postgres(Box::new(session)), &jobs),
                 Err(error) => tracing::error!(%error, "a thread of the database's"),
             })
             .map_err(StoreError::Thread)?;

@@ -7,7 +7,10 @@
 //! notices of an engine stand in that engine's own module.
 
 pub(super) mod postgres;
+mod row;
 mod sqlite;
+
+pub(in crate::service) use row::Row;
 
 use std::ops::Deref;
 
@@ -110,7 +113,7 @@ pub(in crate::service) enum Connection {
     /// To a file.
     Sqlite(rusqlite::Connection),
     /// To a server; made anew by itself when it is lost.
-    Postgres(postgres::Session),
+    Postgres(Box<postgres::Session>),
 }
 
 /// Whose data a transaction changes: on PostgreSQL, the lock that it takes first (`postgres`). On
@@ -354,68 +357,6 @@ impl<T, F: FnMut(&Row<'_>) -> Result<T>> Iterator for MappedRows<'_, F> {
             Ok(row) => Some((self.read)(&row?)),
             Err(error) => Some(Err(error)),
         }
-    }
-}
-
-/// One row.
-pub(in crate::service) enum Row<'a> {
-    /// SQLite's.
-    Sqlite(&'a rusqlite::Row<'a>),
-    /// PostgreSQL's.
-    Postgres(&'a tokio_postgres::Row),
-}
-
-/// How a column is named: by its name, or by its place from 0 on.
-pub(in crate::service) trait Column: Copy {
-    /// In a row of SQLite's.
-    fn of_sqlite<'a>(self, row: &'a rusqlite::Row<'_>) -> Option<Value<'a>>;
-    /// In a row of PostgreSQL's.
-    fn of_postgres(self, row: &tokio_postgres::Row) -> Option<Value<'_>>;
-    /// For a person.
-    fn shown(self) -> String;
-}
-
-impl Column for &str {
-    fn of_sqlite<'a>(self, row: &'a rusqlite::Row<'_>) -> Option<Value<'a>> {
-        sqlite::value(row.get_ref(self).ok()?)
-    }
-
-    fn of_postgres(self, row: &tokio_postgres::Row) -> Option<Value<'_>> {
-        row.try_get(self).ok()
-    }
-
-    fn shown(self) -> String {
-        self.to_owned()
-    }
-}
-
-impl Column for usize {
-    fn of_sqlite<'a>(self, row: &'a rusqlite::Row<'_>) -> Option<Value<'a>> {
-        sqlite::value(row.get_ref(self).ok()?)
-    }
-
-    fn of_postgres(self, row: &tokio_postgres::Row) -> Option<Value<'_>> {
-        row.try_get(self).ok()
-    }
-
-    fn shown(self) -> String {
-        self.to_string()
-    }
-}
-
-impl Row<'_> {
-    /// A column's value.
-    ///
-    /// # Errors
-    /// [`Error::Column`]: there is none of that name, or it is of another kind.
-    pub(in crate::service) fn get<C: Column, T: FromSql>(&self, column: C) -> Result<T> {
-        let value = match self {
-            Self::Sqlite(row) => column.of_sqlite(row),
-            Self::Postgres(row) => column.of_postgres(row),
-        };
-        value
-            .and_then(T::of)
-            .ok_or_else(|| Error::Column(column.shown()))
     }
 }
 
