@@ -367,7 +367,7 @@ mod tests {
         let (next, _) = krl(6, true);
         for bent in [
             KrlRef {
-                base64: first.base64.clone(),
+                base64: first.base64,
                 ..next.clone()
             },
             KrlRef {
@@ -380,7 +380,7 @@ mod tests {
             },
             KrlRef {
                 sha256: "../x".into(),
-                ..next.clone()
+                ..next
             },
         ] {
             let held = TrustPart::of(offered(&[], Some(bent)), Some(&part), false);

@@ -258,7 +258,7 @@ mod tests {
         };
         let (all, _) = wanted(&ours, &[], &unread(None));
         assert_eq!(all.krl, WantedKrl::AsItStands);
-        let (all, _) = wanted(&ours, &[], &unread(Some(his.clone())));
+        let (all, _) = wanted(&ours, &[], &unread(Some(his)));
         assert_eq!(revokes(&all.krl, &[11, 21]), [true, true]);
     }
 }
