@@ -56,17 +56,17 @@ enum Action {
         #[command(flatten)]
         remote: RemoteArgs,
     },
-    /// Puts a key on an instance, whatever the key's scope
+    /// Puts a key on an instance, whatever its scope
     Attach(Pair),
-    /// Takes a key from an instance, whatever the key's scope, until it is attached again
+    /// Takes a key from an instance, whatever its scope, until it is attached again
     Detach(Pair),
-    /// Lets a host key that is new on an instance have certificates: compare the fingerprint first
+    /// Lets a new host key have certificates: compare it on the machine first
     ApproveHostKey(host_keys::Args),
     /// Refuses a host key certificates, and revokes those that it had
     RefuseHostKey(host_keys::Args),
     /// Removes an instance: its agent is told, and reaches the service no more
     Remove(remove::Args),
-    /// Makes an instance and prints the token by which its agent enrols: one use, one day
+    /// Makes an instance and prints its enrolment token: one use, one day
     Create {
         /// What to call it
         #[arg(long)]

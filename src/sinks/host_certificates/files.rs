@@ -4,6 +4,7 @@
 use super::{NAMES, name_of};
 use crate::sys::atomic_file::ReadError;
 use crate::sys::published::{PublishError, Published};
+use crate::sys::safe_path::passable_by_all;
 use crate::trust::Certificate;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -77,6 +78,8 @@ impl HostFiles {
     /// [`FilesError`]: what stood there stands.
     pub fn put(&self, name: &str, line: &str) -> Result<(), FilesError> {
         if let Some(above) = self.directory.parent() {
+            // What stands above that is somebody's: it is not opened to others for our sake.
+            passable_by_all(above.parent().unwrap_or(above)).map_err(PublishError::from)?;
             Published::make(above)?;
         }
         let published = Published::make(&self.directory)?;
