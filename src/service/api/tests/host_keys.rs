@@ -5,6 +5,28 @@ use crate::keys::PublicKey;
 use crate::trust::{Certificate, Role};
 use crate::wire::{Cas, HostCertificatesAnswer, HostKeyState, Instance, Page, RevokedHostKey};
 
+/// The fingerprint of `Bed::host_key`.
+pub(super) const HOST_KEY: &str = "SHA256:RFGPmv0HqTEFgFwzM49kDpWeoM4LSFeh+oNnj0R89WQ";
+
+impl Bed {
+    /// A host key that waits on this instance.
+    pub(super) async fn host_key(&self, instance: i64) {
+        use crate::service::store::{Actor, By};
+        let actor = Actor {
+            by: By::Agent { instance },
+            ..Actor::server(1)
+        };
+        let key = Signer::from_seed(&[8; 32]).public();
+        assert_eq!(key.fingerprint().to_string(), HOST_KEY);
+        let now = self.service.now() + SignedDuration::from_hours(2);
+        let seen = self
+            .service
+            .store
+            .see_host_keys(actor, instance, vec![key], now);
+        assert!(seen.await.unwrap().is_some());
+    }
+}
+
 const HOUR: i64 = 60 * 60;
 const DAY: i64 = 24 * HOUR;
 

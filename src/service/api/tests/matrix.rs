@@ -5,6 +5,7 @@ mod odd;
 
 use super::super::routes::{Access, Call};
 use super::super::{names, routes};
+use super::host_keys::HOST_KEY;
 use super::*;
 use crate::service::permissions::Endpoint;
 use crate::wire::ApiKeySecret;
@@ -73,28 +74,6 @@ impl Bed {
         let rows = rows.unwrap().into_iter();
         rows.map(|row| (row.action, row.outcome, row.by_name))
             .collect()
-    }
-}
-
-/// The fingerprint of `Bed::host_key`.
-const HOST_KEY: &str = "SHA256:RFGPmv0HqTEFgFwzM49kDpWeoM4LSFeh+oNnj0R89WQ";
-
-impl Bed {
-    /// A host key that waits on this instance.
-    async fn host_key(&self, instance: i64) {
-        use crate::service::store::{Actor, By};
-        let actor = Actor {
-            by: By::Agent { instance },
-            ..Actor::server(1)
-        };
-        let key = Signer::from_seed(&[8; 32]).public();
-        assert_eq!(key.fingerprint().to_string(), HOST_KEY);
-        let now = self.service.now() + SignedDuration::from_hours(2);
-        let seen = self
-            .service
-            .store
-            .see_host_keys(actor, instance, vec![key], now);
-        assert!(seen.await.unwrap().is_some());
     }
 }
 
