@@ -119,7 +119,12 @@ impl Job {
                 done.names_krl = !no_krl && has_krl;
                 done.standing = put.standing;
             }
-            if !((no_ca && has_ca) || (no_krl && has_krl)) {
+            // Of all of it the directory too, also where a run was cut off just before.
+            let is_to_go = match no_ca && no_krl {
+                true => at.exists(),
+                false => (no_ca && has_ca) || (no_krl && has_krl),
+            };
+            if !is_to_go {
                 if !is_current {
                     record.directories.remove(&at);
                     done.left.remove(&at);
