@@ -233,9 +233,8 @@ impl Target {
         let before = std::mem::take(&mut self.wanted);
         for key in all.iter().take(MAX_ASKED) {
             let asked = Asked {
-                key: key.key.clone(),
                 has_from: key.has_from,
-                expired: false,
+                ..Asked::plain(key.key.clone())
             };
             if before
                 .get(&key.fingerprint)

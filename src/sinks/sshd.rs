@@ -44,7 +44,12 @@ pub async fn in_force(address: SocketAddr, paths: &SshdPaths, user: &str) -> Ssh
         max_auth_tries: effective
             .as_ref()
             .map_or(DEFAULT_MAX_AUTH_TRIES, |config| config.max_auth_tries),
-        several_methods: effective.is_some_and(|config| config.several_methods),
+        several_methods: effective
+            .as_ref()
+            .is_some_and(|config| config.several_methods),
+        algorithms: effective
+            .map(|config| config.algorithms)
+            .unwrap_or_default(),
     }
 }
 

@@ -52,6 +52,8 @@ mod plan;
 #[cfg(test)]
 mod proof;
 #[cfg(test)]
+mod proof_certificates;
+#[cfg(test)]
 mod reader;
 #[cfg(test)]
 mod revoked;

@@ -357,6 +357,7 @@ fn target(address: std::net::SocketAddr, host_key: PublicKey) -> proof::Sshd {
         host_keys: vec![host_key],
         max_auth_tries: 6,
         several_methods: false,
+        algorithms: proof::Algorithms::default(),
     }
 }
 

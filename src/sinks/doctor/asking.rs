@@ -198,6 +198,7 @@ pub(super) async fn ask(
         let options = facts.options.as_deref().unwrap_or_default();
         Some(Asked {
             key: PublicKey::try_from(key.clone()).ok()?,
+            certificate: None,
             has_from: option(options, "from").is_some(),
             expired: facts.expires.is_some_and(|end| end <= now),
         })

@@ -12,7 +12,7 @@ mod file;
 mod gather;
 mod judge;
 mod keys;
-mod patterns;
+pub(in crate::sinks) mod patterns;
 
 pub use super::sshd::Settings;
 pub use facts::{

@@ -30,7 +30,7 @@ pub(super) fn fits(text: &str, pattern: &str) -> bool {
 }
 
 /// Whether a comma-separated list of patterns takes `text`; one that begins with `!` forbids it.
-pub(super) fn list_takes(text: &str, list: &str) -> bool {
+pub(in crate::sinks) fn list_takes(text: &str, list: &str) -> bool {
     let mut patterns = list.split(',').map(str::trim);
     let mut taken = false;
     for pattern in patterns.by_ref() {

@@ -2,6 +2,7 @@
 //!
 //! Owns no process: running sshd is the caller's.
 
+use crate::sinks::doctor::patterns::list_takes;
 use crate::sinks::sshd::Settings;
 use std::path::PathBuf;
 
@@ -17,6 +18,40 @@ pub struct EffectiveConfig {
     pub max_auth_tries: u32,
     /// AuthenticationMethods has no list that one key satisfies.
     pub several_methods: bool,
+    /// What is taken of certificates.
+    pub algorithms: Algorithms,
+}
+
+/// Lists of algorithms; one that is not known takes all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Algorithms {
+    keys: Option<String>,
+    signatures: Option<String>,
+}
+
+impl Algorithms {
+    /// PubkeyAcceptedAlgorithms (PubkeyAcceptedKeyTypes before OpenSSH 8.5) and
+    /// CASignatureAlgorithms.
+    fn of(said: &Settings) -> Self {
+        let named = |name| Some(said.one(name)).filter(|list| !list.is_empty());
+        let keys = named("pubkeyacceptedalgorithms").or_else(|| named("pubkeyacceptedkeytypes"));
+        Self {
+            keys: keys.map(str::to_owned),
+            signatures: named("casignaturealgorithms").map(str::to_owned),
+        }
+    }
+
+    /// Whether a user's key or certificate may be offered under this name.
+    pub(super) fn takes_key(&self, name: &str) -> bool {
+        let list = self.keys.as_deref();
+        list.is_none_or(|list| list_takes(name, list))
+    }
+
+    /// Whether a CA may sign like this.
+    pub(super) fn takes_signature(&self, name: &str) -> bool {
+        let list = self.signatures.as_deref();
+        list.is_none_or(|list| list_takes(name, list))
+    }
 }
 
 impl EffectiveConfig {
@@ -33,6 +68,7 @@ impl EffectiveConfig {
                 .collect(),
             max_auth_tries: tries.unwrap_or(DEFAULT_MAX_AUTH_TRIES),
             several_methods: methods.is_some_and(|methods| !one_key_is_enough(methods)),
+            algorithms: Algorithms::of(said),
         }
     }
 
@@ -80,6 +116,21 @@ mod tests {
         let config = EffectiveConfig::of(&Settings::parse(""));
         assert_eq!(config.max_auth_tries, DEFAULT_MAX_AUTH_TRIES);
         assert!(config.host_keys.is_empty() && !config.several_methods);
+    }
+
+    #[test]
+    fn lists_of_algorithms_take_what_they_name_and_all_where_nothing_is_known() {
+        let of = |text: &str| EffectiveConfig::of(&Settings::parse(text)).algorithms;
+        let certificate = "ssh-ed25519-cert-v01@openssh.com";
+        let all = of("");
+        assert!(all.takes_key(certificate) && all.takes_signature("ssh-rsa"));
+        let some = of(
+            "pubkeyacceptedalgorithms ssh-ed25519,*-cert-v01@openssh.com\n\
+             casignaturealgorithms ssh-ed25519,rsa-sha2-512\n",
+        );
+        assert!(some.takes_key(certificate) && !some.takes_key("ssh-rsa"));
+        assert!(some.takes_signature("ssh-ed25519") && !some.takes_signature("ssh-rsa"));
+        assert!(!of("pubkeyacceptedkeytypes ssh-ed25519\n").takes_key(certificate));
     }
 
     #[test]

@@ -5,15 +5,17 @@
 //! the questions, their limits, and what may be concluded. Refuses to believe a server whose host
 //! key is not known, and to call a key refused while nothing shows that the user can log in at all.
 
+mod asked;
 mod banner;
 mod budget;
 mod effective;
 mod probe;
 mod verdict;
 
+pub use asked::Asked;
 pub use banner::{Greeting, greet, read_banner, sshd_version};
 pub use budget::{REFUSALS_A_MINUTE, RefusalBudget};
-pub use effective::{DEFAULT_MAX_AUTH_TRIES, EffectiveConfig};
+pub use effective::{Algorithms, DEFAULT_MAX_AUTH_TRIES, EffectiveConfig};
 pub use verdict::{Outcome, Unknown};
 
 use crate::keys::PublicKey;
@@ -46,6 +48,8 @@ pub struct Sshd {
     pub max_auth_tries: u32,
     /// AuthenticationMethods wants more than one key: what a key alone is worth cannot be seen.
     pub several_methods: bool,
+    /// What it takes of certificates.
+    pub algorithms: Algorithms,
 }
 
 impl Sshd {
@@ -62,9 +66,9 @@ impl Sshd {
 pub struct Question<'a> {
     /// The local user's name.
     pub user: &'a str,
-    /// Keys that sshd is to take.
+    /// Keys and certificates that sshd is to take.
     pub expect_accepted: &'a [Asked],
-    /// Keys that sshd is to refuse.
+    /// Keys and certificates that sshd is to refuse.
     pub expect_refused: &'a [Asked],
     /// Keys of other lines in the user's file: asked only where no other key shows that the user
     /// can log in, and never reported.
@@ -72,29 +76,6 @@ pub struct Question<'a> {
     /// The caller knows that the user can log in: this sshd, with the configuration it still has,
     /// took one of his keys. Then a refusal counts without another key beside it.
     pub can_log_in: bool,
-}
-
-/// A key to ask for, and what about its line may explain a refusal.
-#[derive(Debug, Clone)]
-pub struct Asked {
-    /// The key.
-    pub key: PublicKey,
-    /// Its line has a `from=` option: a query from loopback is refused.
-    pub has_from: bool,
-    /// Its `expiry-time` has passed.
-    pub expired: bool,
-}
-
-impl Asked {
-    /// A key whose line explains no refusal.
-    #[must_use]
-    pub fn plain(key: PublicKey) -> Self {
-        Self {
-            key,
-            has_from: false,
-            expired: false,
-        }
-    }
 }
 
 /// How long each part of a proof may take.
@@ -128,7 +109,8 @@ impl Limits {
 /// Keys expected to be there come first, those expected to be refused last, so that a refusal costs
 /// no other answer; what exceeds the refusals of one connection is asked on a fresh one (OpenSSH
 /// `auth2.c`, `userauth_finish`). No key is asked twice. A key with `from=` or an expired one is never
-/// called refused or missing for that.
+/// called refused or missing for that. A certificate is asked about as a key is, under a fingerprint of
+/// its own ([`Asked::fingerprint`]).
 pub async fn prove(
     sshd: &Sshd,
     question: &Question<'_>,
@@ -191,38 +173,39 @@ impl Round<'_> {
         // A line that sshd refuses by itself is no reason to spend a try on it.
         let present = || question.expect_accepted.iter().filter(|a| !a.expired);
         for asked in present().filter(|a| !a.has_from) {
-            self.ask_once(&asked.key, &mut answers).await;
+            self.ask_once(asked, &mut answers).await;
         }
         let mut seen = question.can_log_in || answers.any_accepted();
         for key in question.witnesses.iter().take(WITNESSES) {
             if seen {
                 break;
             }
-            self.ask_once(key, &mut answers).await;
+            self.ask_once(&Asked::plain(key.clone()), &mut answers)
+                .await;
             seen = answers.any_accepted();
         }
         for asked in question.expect_refused {
-            self.ask_once(&asked.key, &mut answers).await;
+            self.ask_once(asked, &mut answers).await;
         }
         // Most likely refused from here, which says nothing: they get what is left.
         for asked in present().filter(|a| a.has_from) {
-            self.ask_once(&asked.key, &mut answers).await;
+            self.ask_once(asked, &mut answers).await;
         }
         answers
     }
 
-    async fn ask_once(&mut self, key: &PublicKey, answers: &mut Answers) {
-        if answers.of(key).is_none() {
-            let answer = self.ask(key).await;
-            answers.note(key, answer);
+    async fn ask_once(&mut self, asked: &Asked, answers: &mut Answers) {
+        if answers.of(asked).is_none() {
+            let answer = self.ask(asked).await;
+            answers.note(asked, answer);
         }
     }
 
-    async fn ask(&mut self, key: &PublicKey) -> Answer {
+    async fn ask(&mut self, asked: &Asked) -> Answer {
         if let Some(why) = self.stopped {
             return Answer::Unknown(why);
         }
-        let Some(offer) = probe::offer(key) else {
+        let Some(offer) = probe::offer(asked) else {
             return Answer::Unknown(Unknown::UnsupportedKey);
         };
         if !self.budget.has_room(self.now()) {

@@ -6,7 +6,7 @@
 
 use super::banner::printable;
 use super::verdict::{Answer, Unknown};
-use super::{Limits, Sshd};
+use super::{Asked, Limits, Sshd};
 use crate::keys::PublicKey;
 use russh::client::{self, AuthResult, Handle};
 use russh::keys::agent::AgentIdentity;
@@ -28,11 +28,36 @@ const PARTING: Duration = Duration::from_secs(1);
 /// Our side opens no channel, so its window is never used.
 const WINDOW: u32 = 32 * 1024;
 
-/// The key in the form that russh offers; `None` where its bytes would not arrive unchanged.
-pub(super) fn offer(key: &PublicKey) -> Option<ssh_key::PublicKey> {
-    let offer = ssh_key::PublicKey::from_bytes(key.blob()).ok()?;
-    let known = !matches!(offer.algorithm(), Algorithm::Other(_));
-    (known && offer.to_bytes().ok()?.as_slice() == key.blob()).then_some(offer)
+/// What is offered, in russh's form.
+#[derive(Debug, Clone)]
+pub(super) enum Offered {
+    Key(ssh_key::PublicKey),
+    Certificate(ssh_key::Certificate),
+}
+
+/// What is asked about in the form that russh offers; `None` where its bytes would not arrive
+/// unchanged.
+pub(super) fn offer(asked: &Asked) -> Option<Offered> {
+    let known = |algorithm| !matches!(algorithm, Algorithm::Other(_));
+    if let Some(certificate) = &asked.certificate {
+        let offer = ssh_key::Certificate::from_bytes(&certificate.blob).ok()?;
+        let same = known(offer.algorithm()) && offer.to_bytes().ok()? == *certificate.blob;
+        return same.then_some(Offered::Certificate(offer));
+    }
+    let blob = asked.key.blob();
+    let offer = ssh_key::PublicKey::from_bytes(blob).ok()?;
+    let same = known(offer.algorithm()) && offer.to_bytes().ok()?.as_slice() == blob;
+    same.then_some(Offered::Key(offer))
+}
+
+impl Offered {
+    fn is_rsa(&self) -> bool {
+        let algorithm = match self {
+            Self::Key(key) => key.algorithm(),
+            Self::Certificate(certificate) => certificate.algorithm(),
+        };
+        matches!(algorithm, Algorithm::Rsa { .. })
+    }
 }
 
 /// Connects, from `source` where that can be had.
@@ -103,14 +128,9 @@ impl Session {
         self.usable && !self.handle.is_closed()
     }
 
-    /// Would sshd take `key` for `user`?
-    pub(super) async fn ask(
-        &mut self,
-        user: &str,
-        key: ssh_key::PublicKey,
-        limit: Duration,
-    ) -> Answer {
-        let asking = self.ask_unbounded(user, key);
+    /// Would sshd take this for `user`?
+    pub(super) async fn ask(&mut self, user: &str, offered: Offered, limit: Duration) -> Answer {
+        let asking = self.ask_unbounded(user, offered);
         let answer = match tokio::time::timeout(limit, asking).await {
             Ok(answer) => answer,
             Err(_) => Answer::Unknown(Unknown::Timeout),
@@ -122,15 +142,24 @@ impl Session {
         answer
     }
 
-    async fn ask_unbounded(&mut self, user: &str, key: ssh_key::PublicKey) -> Answer {
-        let hash = match key.algorithm() {
-            Algorithm::Rsa { .. } => self.rsa_hash().await,
-            _ => None,
+    async fn ask_unbounded(&mut self, user: &str, offered: Offered) -> Answer {
+        let hash = match offered.is_rsa() {
+            true => self.rsa_hash().await,
+            false => None,
         };
-        let asked = self
-            .handle
-            .authenticate_publickey_with(user, key, hash, &mut NoSignature)
-            .await;
+        let (handle, none) = (&mut self.handle, &mut NoSignature);
+        let asked = match offered {
+            Offered::Key(key) => {
+                handle
+                    .authenticate_publickey_with(user, key, hash, none)
+                    .await
+            }
+            Offered::Certificate(certificate) => {
+                handle
+                    .authenticate_certificate_with(user, certificate, hash, none)
+                    .await
+            }
+        };
         match asked {
             Err(Unsigned::Asked) => Answer::Accepted,
             Err(Unsigned::Gone) => Answer::Unknown(Unknown::Disconnected),

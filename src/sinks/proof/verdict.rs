@@ -4,8 +4,8 @@
 //! sshd answers alike for a key it does not know and for a user it would never let in (OpenSSH
 //! `auth2.c`, `input_userauth_request`).
 
-use super::{Question, Sshd};
-use crate::keys::{Fingerprint, PublicKey};
+use super::{Asked, Question, Sshd};
+use crate::keys::Fingerprint;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
@@ -29,12 +29,12 @@ impl Answers {
         Self::default()
     }
 
-    pub(super) fn note(&mut self, key: &PublicKey, answer: Answer) {
-        self.0.insert(key.fingerprint(), answer);
+    pub(super) fn note(&mut self, asked: &Asked, answer: Answer) {
+        self.0.insert(asked.fingerprint(), answer);
     }
 
-    pub(super) fn of(&self, key: &PublicKey) -> Option<Answer> {
-        self.0.get(&key.fingerprint()).copied()
+    pub(super) fn of(&self, asked: &Asked) -> Option<Answer> {
+        self.0.get(&asked.fingerprint()).copied()
     }
 
     pub(super) fn any_accepted(&self) -> bool {
@@ -90,10 +90,12 @@ pub enum Unknown {
     HostKeyUnknown,
     /// No key exchange, cipher or MAC in common.
     NoCommonAlgorithm,
-    /// The key has a `from=` option, and the query comes from loopback.
+    /// The key has a `from=` option, or the certificate a `source-address`, and the query comes from loopback.
     FromOption,
-    /// The key has expired.
+    /// The key has expired, or the certificate is not in its time.
     Expired,
+    /// sshd's configuration leaves out the certificate's algorithm, or its CA's.
+    Algorithm,
     /// Refused, and nothing shows that the user can log in at all.
     UserCannotLogIn,
     /// sshd wants more than one method (AuthenticationMethods).
@@ -121,6 +123,7 @@ impl Unknown {
             Self::NoCommonAlgorithm => "no-common-algorithm",
             Self::FromOption => "from-option",
             Self::Expired => "expired",
+            Self::Algorithm => "algorithm-not-accepted",
             Self::UserCannotLogIn => "user-cannot-log-in",
             Self::SeveralMethods => "several-methods",
             Self::PublickeyNotOffered => "publickey-not-offered",
@@ -160,7 +163,7 @@ pub(super) fn judge(
     };
     let mut seen = HashSet::new();
     for asked in question.expect_accepted {
-        let key = asked.key.fingerprint();
+        let key = asked.fingerprint();
         if !seen.insert(key) {
             continue;
         }
@@ -168,7 +171,7 @@ pub(super) fn judge(
             outcome.unknown.push((key, Unknown::Expired));
             continue;
         }
-        match answers.of(&asked.key) {
+        match answers.of(asked) {
             Some(Answer::Accepted) if sshd.several_methods => {
                 outcome.unknown.push((key, Unknown::SeveralMethods));
             }
@@ -176,7 +179,7 @@ pub(super) fn judge(
             Some(Answer::Unknown(Unknown::Budget) | Answer::Refused) if asked.has_from => {
                 outcome.unknown.push((key, Unknown::FromOption));
             }
-            Some(Answer::Refused) => match unproved(sshd, evidence) {
+            Some(Answer::Refused) => match unproved(sshd, asked, evidence) {
                 Some(why) => outcome.unknown.push((key, why)),
                 None => outcome.not_accepted.push(key),
             },
@@ -185,16 +188,17 @@ pub(super) fn judge(
         }
     }
     for asked in question.expect_refused {
-        let key = asked.key.fingerprint();
+        let key = asked.fingerprint();
         if !seen.insert(key) {
             continue;
         }
-        match answers.of(&asked.key) {
+        match answers.of(asked) {
             Some(Answer::Accepted) => outcome.still_accepted.push(key),
             Some(Answer::Refused) if asked.has_from => {
                 outcome.unknown.push((key, Unknown::FromOption));
             }
-            Some(Answer::Refused) => match unproved(sshd, evidence) {
+            Some(Answer::Refused) if asked.expired => outcome.unknown.push((key, Unknown::Expired)),
+            Some(Answer::Refused) => match unproved(sshd, asked, evidence) {
                 Some(why) => outcome.unknown.push((key, why)),
                 None => outcome.refused.push(key),
             },
@@ -206,9 +210,11 @@ pub(super) fn judge(
 }
 
 /// Why a refusal shows nothing; `None` where it does.
-fn unproved(sshd: &Sshd, evidence: bool) -> Option<Unknown> {
+fn unproved(sshd: &Sshd, asked: &Asked, evidence: bool) -> Option<Unknown> {
     if sshd.several_methods {
         Some(Unknown::SeveralMethods)
+    } else if asked.is_ruled_out(&sshd.algorithms) {
+        Some(Unknown::Algorithm)
     } else if evidence {
         None
     } else {

@@ -16,7 +16,7 @@ const CRITICAL: [&str; 3] = ["force-command", "source-address", "verify-required
 /// A certificate, read and not yet believed.
 #[derive(Debug, Clone)]
 pub struct Certificate {
-    certificate: ssh_key::Certificate,
+    pub(super) certificate: ssh_key::Certificate,
     key: PublicKey,
     ca: PublicKey,
 }

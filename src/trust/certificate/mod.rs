@@ -8,6 +8,7 @@ mod issue;
 mod judge;
 mod limits;
 mod probe;
+mod shown;
 #[cfg(test)]
 mod tests;
 

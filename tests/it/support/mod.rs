@@ -1,5 +1,6 @@
 //! What tests stand on.
 
+pub(crate) mod authority;
 pub(crate) mod chromium;
 pub(crate) mod host;
 pub(crate) mod keys_user;

@@ -154,6 +154,7 @@ impl Sshd {
             host_keys: config.host_key_files().into_iter().map(read).collect(),
             max_auth_tries: config.max_auth_tries,
             several_methods: config.several_methods,
+            algorithms: config.algorithms,
         }
     }
 

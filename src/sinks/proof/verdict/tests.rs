@@ -1,7 +1,8 @@
 //! What sshd's answers amount to: accepted, refused, or unknown with its reason.
 
 use super::*;
-use crate::sinks::proof::Asked;
+use crate::keys::PublicKey;
+use crate::sinks::proof::Algorithms;
 
 fn key(seed: u8) -> PublicKey {
     let pair = ssh_key::private::Ed25519Keypair::from_seed(&[seed; 32]);
@@ -15,13 +16,14 @@ fn sshd() -> Sshd {
         host_keys: vec![],
         max_auth_tries: 6,
         several_methods: false,
+        algorithms: Algorithms::default(),
     }
 }
 
 fn answers(said: &[(u8, Answer)]) -> Answers {
     let mut answers = Answers::new();
     for (seed, answer) in said {
-        answers.note(&key(*seed), *answer);
+        answers.note(&plain(*seed), *answer);
     }
     answers
 }
@@ -141,4 +143,82 @@ fn every_key_stands_in_one_list() {
     assert_eq!(outcome.accepted.len(), 1);
     assert_eq!(outcome.refused.len(), 1);
     assert!(outcome.still_accepted.is_empty());
+}
+
+/// A certificate over `key(9)`, good for an hour of a day in 2026.
+fn certificate(key_id: &str, hour: &str) -> Asked {
+    use crate::trust::{Certificate, Limits, NewCertificate, Role, Signer};
+    let after: jiff::Timestamp = format!("2026-11-22T{hour}:00:00Z").parse().unwrap();
+    let made = Signer::from_seed(&[1; 32]).certify(
+        &NewCertificate {
+            role: Role::User,
+            key: &key(9),
+            serial: 5,
+            key_id,
+            principals: &["account:7".to_owned()],
+            valid_after: after,
+            valid_before: after + jiff::SignedDuration::from_hours(1),
+            limits: &Limits::none(),
+        },
+        &[3; 32],
+    );
+    let read = Certificate::parse(&made.unwrap()).unwrap();
+    let now = "2026-11-22T19:30:00Z".parse().unwrap();
+    Asked::certificate(&read, now).unwrap()
+}
+
+#[test]
+fn certificates_over_one_key_are_told_apart_and_from_the_key_itself() {
+    let here = [certificate("7/probe/live", "19")];
+    let gone = [certificate("7/probe/4", "19"), plain(9)];
+    let question = Question {
+        expect_accepted: &here,
+        expect_refused: &gone,
+        ..Question::default()
+    };
+    let mut said = Answers::new();
+    said.note(&here[0], Answer::Accepted);
+    said.note(&gone[0], Answer::Refused);
+    said.note(&gone[1], Answer::Accepted);
+    let outcome = judge(&sshd(), &question, &said, None);
+    assert_eq!(outcome.accepted, [here[0].fingerprint()]);
+    assert_eq!(outcome.refused, [gone[0].fingerprint()]);
+    assert_eq!(outcome.still_accepted, [key(9).fingerprint()]);
+}
+
+#[test]
+fn what_explains_that_a_certificate_is_refused_is_the_reason_that_is_given() {
+    let why = |asked: Asked, settings: &str| {
+        let (here, gone) = ([asked.clone()], [asked]);
+        let settings = crate::sinks::sshd::Settings::parse(settings);
+        let sshd = Sshd {
+            algorithms: crate::sinks::proof::EffectiveConfig::of(&settings).algorithms,
+            ..sshd()
+        };
+        let mut said = Answers::new();
+        said.note(&here[0], Answer::Refused);
+        let judged = |question: Question<'_>| judge(&sshd, &question, &said, None);
+        let of = |here, gone| Question {
+            expect_accepted: here,
+            expect_refused: gone,
+            can_log_in: true,
+            ..Question::default()
+        };
+        let (live, dead) = (judged(of(&here, &[])), judged(of(&[], &gone)));
+        assert_eq!(live.unknown, dead.unknown);
+        live.unknown.first().map(|(_, why)| *why)
+    };
+    let good = || certificate("k", "19");
+    assert_eq!(why(good(), ""), None);
+    assert_eq!(why(certificate("k", "18"), ""), Some(Unknown::Expired));
+    assert_eq!(why(certificate("k", "20"), ""), Some(Unknown::Expired));
+    for settings in [
+        "pubkeyacceptedalgorithms ssh-ed25519",
+        "casignaturealgorithms rsa-sha2-512",
+    ] {
+        assert_eq!(why(good(), settings), Some(Unknown::Algorithm));
+    }
+    let mut from = good();
+    from.has_from = true;
+    assert_eq!(why(from, ""), Some(Unknown::FromOption));
 }
