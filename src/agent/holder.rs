@@ -3,6 +3,7 @@
 mod asked;
 mod keeping;
 mod late;
+mod proving;
 mod words;
 
 use super::AgentError;
@@ -11,7 +12,7 @@ use super::cycle::{Hands, turn};
 use super::job::Job;
 use super::ledger::Ledger;
 use super::lookups::Lookups;
-use super::prover::{Proved, Prover};
+use super::prover::Prover;
 use super::sessions::Sessions;
 use super::sshd_keeper::Keeper;
 use super::target::Target;
@@ -259,20 +260,7 @@ impl Holder {
 
     /// Asks sshd what is to be asked. False when there was nothing to begin.
     pub(super) fn ask_sshd(&mut self) -> bool {
-        !self.unmanaged && !self.keep_sshd() && self.prover.begin(&mut self.targets)
-    }
-
-    /// Takes what came of a proof.
-    pub(super) fn proved(&mut self, proved: Option<Proved>) {
-        let version = self.prover.take(proved, &mut self.targets);
-        let known = self.dialect.as_ref().map(|dialect| dialect.sshd);
-        if version.is_some() && known.is_some_and(|known| known != version) {
-            // sshd was upgraded, or was not there before: lines may have to read otherwise.
-            self.dialect = None;
-            self.keeper.again();
-            self.look_soon(Duration::ZERO);
-        }
-        self.publish();
+        !self.unmanaged && !self.keep_sshd() && self.begin_proof()
     }
 
     /// Asks about everything and waits for the answers; for `agent --once`.
@@ -317,6 +305,7 @@ impl Holder {
         if self.prove_all_at <= now {
             self.prove_all_at = now + PROVE_ALL;
             self.targets.iter_mut().for_each(Target::ask_all);
+            self.prover.ask_certificates();
         }
         self.prover.ask_again(now, &mut self.targets);
         self.keeper.due_now(now);
@@ -355,7 +344,7 @@ impl Holder {
         let more = [&self.config_refused, &self.state_failed];
         let more = more.into_iter().flatten();
         let can_prove = self.config.verify.is_some();
-        self.sessions.let_go(&self.targets, can_prove);
+        self.sessions.let_go(&self.targets, can_prove, false);
         let (sessions, findings) = self.sessions.told();
         self.bulletin.sessions = sessions;
         let certificates = self.user_certificates.findings();

@@ -1,12 +1,20 @@
 //! Asks sshd, one user at a time, beside everything else; and again where nothing could be found
-//! out.
+//! out. Keys come first, then certificates.
+
+mod certificates;
+mod probes;
+
+pub(super) use probes::InForce;
 
 use super::target::Target;
+use crate::client::Api;
 use crate::config::{AgentConfig, SshdPaths};
 use crate::keys::SshdVersion;
 use crate::sinks::proof::{self, Question, RefusalBudget, prove};
 use crate::sinks::sshd;
 use crate::sys::clock;
+use certificates::Certificates;
+use probes::Heard;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -28,13 +36,19 @@ pub(super) struct Prover {
     proving: Option<JoinHandle<Proved>>,
     again_at: Option<Instant>,
     again: usize,
+    certificates: Certificates,
 }
 
 /// What came of a proof.
 pub(super) struct Proved {
-    target: usize,
-    outcome: proof::Outcome,
+    said: Said,
     budget: RefusalBudget,
+}
+
+/// What sshd said: of the keys of a target, or of certificates.
+enum Said {
+    Keys(usize, proof::Outcome),
+    Certificates(Heard),
 }
 
 impl Prover {
@@ -46,6 +60,7 @@ impl Prover {
             proving: None,
             again_at: None,
             again: 0,
+            certificates: Certificates::default(),
         }
     }
 
@@ -57,20 +72,29 @@ impl Prover {
         }
     }
 
-    /// Begins to ask about the first target that has something to be asked, unless a proof is
-    /// under way. False when there was nothing to begin.
-    pub(super) fn begin(&mut self, targets: &mut [Target]) -> bool {
+    /// Begins to ask about the first target that has something to be asked, then about certificates,
+    /// unless a proof is under way. False when there was nothing to begin. `api` is the service that
+    /// has probes of the account's CAs.
+    pub(super) fn begin(&mut self, targets: &mut [Target], api: Option<&Api>) -> bool {
         let Some(address) = self.sshd else {
             return false;
         };
         let Some(budget) = self.budget.take() else {
             return false;
         };
-        let mut targets = targets.iter_mut().enumerate();
-        let next = targets.find_map(|(at, target)| Some((at, target.asking()?)));
+        let mut asked = targets.iter_mut().enumerate();
+        let next = asked.find_map(|(at, target)| Some((at, target.asking()?)));
         let Some((target, asking)) = next else {
-            self.budget = Some(budget);
-            return false;
+            let Some(ask) = self.next_ask(targets, api) else {
+                self.budget = Some(budget);
+                return false;
+            };
+            self.proving = Some(tokio::spawn(async move {
+                let mut budget = budget;
+                let said = Said::Certificates(ask.ask(&mut budget).await);
+                Proved { said, budget }
+            }));
+            return true;
         };
         let paths = self.paths.clone();
         self.proving = Some(tokio::spawn(async move {
@@ -84,11 +108,8 @@ impl Prover {
                 can_log_in: asking.can_log_in,
             };
             let outcome = prove(&sshd, &question, &mut budget, clock::now()).await;
-            Proved {
-                target,
-                outcome,
-                budget,
-            }
+            let said = Said::Keys(target, outcome);
+            Proved { said, budget }
         }));
         true
     }
@@ -113,8 +134,15 @@ impl Prover {
             self.budget = Some(RefusalBudget::new());
             return None;
         };
-        let outcome = proved.outcome;
         self.budget = Some(proved.budget);
+        let (target, outcome) = match proved.said {
+            Said::Keys(target, outcome) => (target, outcome),
+            Said::Certificates(heard) => {
+                let version = heard.banner.as_deref().and_then(sshd::version_in);
+                self.heard_of_certificates(heard);
+                return version;
+            }
+        };
         if outcome.unknown.iter().any(|(_, why)| why.is_passing()) {
             let wait = ASK_AGAIN.get(self.again).or(ASK_AGAIN.last());
             self.again_at = wait.map(|wait| Instant::now() + *wait);
@@ -122,7 +150,7 @@ impl Prover {
         } else {
             self.again = 0;
         }
-        if let Some(target) = targets.get_mut(proved.target) {
+        if let Some(target) = targets.get_mut(target) {
             target.heard(&outcome, clock::now());
             let (accepted, refused) = (outcome.accepted.len(), outcome.refused.len());
             let local_user = &target.settings.user;
@@ -133,7 +161,8 @@ impl Prover {
 
     /// When what could not be found out is to be asked again.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.again_at
+        let both = [self.again_at, self.certificates_due()];
+        both.into_iter().flatten().min()
     }
 
     /// Marks what could not be found out, where its time has come.
@@ -142,5 +171,6 @@ impl Prover {
             self.again_at = None;
             targets.iter_mut().for_each(Target::ask_unknown);
         }
+        self.ask_certificates_again(now);
     }
 }

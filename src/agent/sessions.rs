@@ -1,10 +1,13 @@
 //! Live sessions while the agent runs: told in status and heartbeats, ended when a fresh list asks.
 //!
-//! Here is when: the file first, then sshd's word that it refuses the key (or its time is over), then
-//! the end. The task beside the loop (`task.rs`) knows which sessions there are, and ends them.
+//! Here is when: the file and the revocation list first, then sshd's word that it refuses the key (or
+//! its time is over), then the end. The task beside the loop (`task.rs`) knows which sessions there are, and ends them.
 
 mod book;
+mod certificates;
 mod task;
+
+pub(super) use certificates::Trusted;
 
 use super::device::device;
 use super::target::Target;
@@ -44,6 +47,10 @@ pub(super) struct Sessions {
     seen: BTreeSet<OrderId>,
     /// Keys of the last lists, per source that ends sessions with its instance.
     removal: bool,
+    /// What the task was last told of certificates, by source.
+    trusted: Vec<Trusted>,
+    /// Sources that this instance is no more a part of, as the task was told.
+    left: BTreeSet<String>,
 }
 
 struct Running {
@@ -73,6 +80,8 @@ impl Sessions {
             waiting: Vec::new(),
             seen: BTreeSet::new(),
             removal: false,
+            trusted: Vec::new(),
+            left: BTreeSet::new(),
         }
     }
 
@@ -149,6 +158,7 @@ impl Sessions {
                 );
             }
         }
+        self.removed(states);
     }
 
     /// A turn took keys out of a user's file.
@@ -167,10 +177,9 @@ impl Sessions {
             }
             let wanted = Wanted {
                 key: Some(key),
-                serial: None,
-                key_id: None,
                 user: Some(user.to_owned()),
                 before: clock::since_boot(),
+                ..Wanted::default()
             };
             let id = book::own_id();
             going.push((id.clone(), wanted.clone()));
@@ -190,14 +199,15 @@ impl Sessions {
         });
     }
 
-    /// Hands on what need not wait any more.
-    pub(super) fn let_go(&mut self, targets: &[Target], can_prove: bool) {
+    /// Hands on what need not wait any more. `krl_is_coming`: a list has a revocation list that sshd
+    /// does not enforce yet, and soon will. A session that ended before would come right back.
+    pub(super) fn let_go(&mut self, targets: &[Target], can_prove: bool, krl_is_coming: bool) {
         let Some(running) = &self.running else { return };
         let now = Instant::now();
         let awaits = |key: &Fingerprint| can_prove && targets.iter().any(|t| t.awaits_refusal(key));
         self.waiting.retain(|waiting| {
             let in_time = now < waiting.since + PROOF_WITHIN;
-            let waits = in_time && waiting.key.as_ref().is_some_and(awaits);
+            let waits = in_time && (krl_is_coming || waiting.key.as_ref().is_some_and(awaits));
             // A full queue is tried again with the next look.
             waits || running.commands.try_send(waiting.command.clone()).is_err()
         });
@@ -263,8 +273,8 @@ fn wanted(
         key,
         serial: order.serial,
         key_id: order.key_id.clone(),
-        user: None,
         before: if again { asked_at } else { Duration::MAX },
+        ..Wanted::default()
     };
     Some((wanted, key.filter(|_| !again)))
 }

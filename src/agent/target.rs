@@ -285,6 +285,11 @@ impl Target {
         self.proof.unasked.extend(unknown);
     }
 
+    /// Whether sshd took a key of this user before.
+    pub(super) fn can_log_in(&self) -> bool {
+        self.proof.can_log_in
+    }
+
     /// What is to be asked now, if anything. What is handed out counts as asked.
     pub(super) fn asking(&mut self) -> Option<Asking> {
         let unasked = std::mem::take(&mut self.proof.unasked);

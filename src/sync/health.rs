@@ -206,6 +206,12 @@ codes! {
     /// A key that is in place and that sshd refuses.
     NotAccepted "not-accepted" Error
         "look at sshd's log and at owners and modes of the file and its directories";
+    /// A certificate that was revoked and that sshd takes all the same.
+    CertificateStillAccepted "certificate-still-accepted" Error
+        "see what sshd -T says of revokedkeys for that user: another list than ours is in force there";
+    /// A certificate of a CA that is trusted here and that sshd refuses.
+    CertificateNotAccepted "certificate-not-accepted" Error
+        "look at sshd's log, and at what sshd -T says of trustedusercakeys and authorizedprincipalsfile for that user";
     /// Whoever listens there does not have sshd's host key.
     ProofWrongHost "proof-wrong-host" Error
         "another program listens where sshd should; see [verify] sshd";

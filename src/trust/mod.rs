@@ -14,5 +14,7 @@ pub use certificate::{
     ProbeFault, Role, account_principal, is_principal, probe_key, probe_key_id,
 };
 pub use floor::{Floor, FloorFault, Standing};
-pub use krl::{CertificateRef, Krl, KrlError, MAX_KRL, RevokedCertificates, Serials};
+pub use krl::{
+    CertificateRef, Krl, KrlError, MAX_KRL, RevokedCertificates, SeenCertificate, Serials,
+};
 pub use signature::{AGENT_NAMESPACE, SignatureError, Signer, claimed_signer, verify, verify_any};

@@ -81,6 +81,7 @@ impl Holder {
         if self.keeper.take(kept) {
             // Another configuration may take and refuse other keys.
             self.targets.iter_mut().for_each(Target::ask_all);
+            self.prover.ask_certificates();
         }
         let (look, findings) = (self.keeper.seen(), &self.keeper.findings);
         if self.keeper.is_idle() && self.user_certificates.kept(look, findings) {

@@ -171,11 +171,9 @@ mod tests {
 
     fn wanted() -> Wanted {
         Wanted {
-            key: None,
             serial: Some(7),
-            key_id: None,
-            user: None,
             before: Duration::from_secs(5),
+            ..Wanted::default()
         }
     }
 

@@ -1,10 +1,12 @@
 //! The task that knows live sessions: reads sshd's log, watches each session's process, ends what it
 //! is told to. Nothing wakes it while there is no login and no end.
 
+mod certificates;
 mod orders;
 
 use super::book::{Book, OrderId};
-use crate::config::{AgentConfig, AuthLog};
+use super::certificates::Trusted;
+use crate::config::{AgentConfig, AuthLog, EndOnRevoke};
 use crate::sinks::sessions::{
     AuthLogReader, Live, Map, Position, Report, Wanted, bind, forget_ended, socket,
 };
@@ -12,6 +14,7 @@ use crate::sync::{Code, Finding};
 use crate::sys::processes::{Held, Process, boot_id, stat};
 use crate::sys::{clock, private_file};
 use crate::wire::{self, OrderResult};
+use certificates::{Cas, Certificates};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::io;
@@ -52,6 +55,10 @@ pub(super) enum Command {
     Going(Vec<(OrderId, Wanted)>),
     /// The moment is over: end these.
     Went { id: OrderId, wanted: Wanted },
+    /// What of a source's certificates is in force.
+    Trusts(Trusted),
+    /// This instance is no more a part of this source: its certificates open nothing any more.
+    Left { id: OrderId, source: String },
     /// The service has heard these results.
     Heard(Vec<OrderId>),
     /// Finish.
@@ -64,6 +71,8 @@ struct Kept {
     boot: String,
     position: Position,
     live: Vec<Live>,
+    #[serde(default)]
+    cas: Cas,
 }
 
 pub(super) struct Task {
@@ -87,6 +96,7 @@ pub(super) struct Task {
     late: Vec<(Wanted, Duration)>,
     left: Option<Finding>,
     fault: Option<Finding>,
+    certificates: Certificates,
 }
 
 impl Task {
@@ -137,6 +147,10 @@ impl Task {
             late: Vec::new(),
             left: None,
             fault,
+            certificates: Certificates::new(
+                kept.cas,
+                sessions.end_on_revoke == EndOnRevoke::Always,
+            ),
         }
     }
 
@@ -148,7 +162,8 @@ impl Task {
         self.publish();
         loop {
             let again = self.again.iter().map(|(at, _)| at);
-            let look = self.looks.iter().chain(again).min().copied();
+            let over = self.next_over();
+            let look = self.looks.iter().chain(again).chain(&over).min().copied();
             tokio::select! {
                 () = self.log.changed() => {
                     let before = self.log.trouble();
@@ -178,6 +193,7 @@ impl Task {
                     let now = Instant::now();
                     self.looks.retain(|at| *at > now);
                     self.map.look_at_kinds();
+                    self.end_over().await;
                     let (due, later) = self.again.drain(..).partition(|(at, _)| *at <= now);
                     self.again = later;
                     let due: Vec<(Instant, Command)> = due;
@@ -203,6 +219,7 @@ impl Task {
             self.map.look_at_kinds();
             self.watch_all();
             self.end_late().await;
+            self.end_revoked().await;
         }
         new
     }
@@ -227,6 +244,7 @@ impl Task {
             boot: boot_id(),
             position: self.log.position(),
             live: self.map.all().cloned().collect(),
+            cas: self.certificates.cas.clone(),
         };
         let saved = serde_json::to_vec(&kept)
             .map_err(io::Error::from)

@@ -6,7 +6,7 @@ use super::{Api, hold, parse, put};
 use crate::client::ClientError;
 use crate::wire::{
     EnrollAnswer, EnrollRequest, Handover, HeartbeatAnswer, HeartbeatRequest, NonceAnswer, Page,
-    RenewAnswer, RenewRequest, SignedSnapshot,
+    Probes, RenewAnswer, RenewRequest, SignedSnapshot,
 };
 use jiff::Timestamp;
 use reqwest::Method;
@@ -124,6 +124,14 @@ impl Api {
         request.limit = size;
         request.body_within = KRL_WITHIN;
         Ok(self.http.send(request).await?.body)
+    }
+
+    /// `GET /v1/agent/probes`: certificates to ask sshd about. Nothing of them has been checked yet.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a service that knows of none is [`ClientError::NotFound`].
+    pub async fn probes(&self) -> Result<Probes, ClientError> {
+        self.fetch("v1/agent/probes").await
     }
 
     /// `POST /v1/agent/heartbeat`.

@@ -13,7 +13,7 @@ use crate::sys::processes::{Process, ticks};
 use crate::wire;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -49,14 +49,20 @@ pub struct Live {
 }
 
 /// Sessions that are meant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wanted {
     /// Opened by this key,
     pub key: Option<Fingerprint>,
     /// or by the certificate of this serial,
     pub serial: Option<u64>,
-    /// or of this ID;
+    /// or of this ID,
     pub key_id: Option<String>,
+    /// or by any at all,
+    #[serde(default)]
+    pub any_certificate: bool,
+    /// of one of these CAs;
+    #[serde(default)]
+    pub cas: BTreeSet<Fingerprint>,
     /// as this local user, if one is named;
     pub user: Option<String>,
     /// logged in before this, since the boot.
@@ -101,19 +107,17 @@ impl Live {
         }
     }
 
-    fn logins(&self) -> impl Iterator<Item = &Login> {
+    pub(super) fn logins(&self) -> impl Iterator<Item = &Login> {
         [&self.login].into_iter().chain(&self.earlier)
     }
 }
 
 impl Wanted {
     fn is(&self, login: &Login) -> bool {
-        let certificate = login.certificate.as_ref();
         let user = self.user.as_ref().is_none_or(|user| *user == login.user);
         let key = self.key.is_some() && self.key == login.key;
-        let serial = self.serial.is_some() && self.serial == certificate.map(|c| c.serial);
-        let id = self.key_id.is_some() && self.key_id.as_ref() == certificate.map(|c| &c.key_id);
-        user && (key || serial || id)
+        let certificate = login.certificate.as_ref();
+        user && (key || certificate.is_some_and(|one| self.is_certificate(one)))
     }
 
     /// Whether this session is meant, beyond doubt.

@@ -5,6 +5,7 @@
 //! a log, and the order in which a session is ended. Refuses to decide which sessions end.
 
 pub mod accepted;
+mod by_certificate;
 mod ending;
 mod journal;
 mod log_file;

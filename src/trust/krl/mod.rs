@@ -7,11 +7,13 @@
 
 mod encode;
 mod parse;
+mod seen;
 mod serials;
 #[cfg(test)]
 mod tests;
 
 pub use parse::KrlError;
+pub use seen::SeenCertificate;
 pub use serials::Serials;
 
 use crate::keys::{Fingerprint, PublicKey};

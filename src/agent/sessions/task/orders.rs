@@ -31,21 +31,9 @@ impl Task {
                     tracing::warn!(%fault, "what is to end could not be kept");
                 }
             }
-            Command::Went { id, wanted } => {
-                self.catch_up().await;
-                let ended = self.end(&wanted).await;
-                if ended != Ended::default() {
-                    tracing::info!(
-                        ended = ended.ended,
-                        left = ended.left,
-                        "sessions of a key ended"
-                    );
-                }
-                self.is_late(wanted);
-                if let Some(Err(fault)) = self.book.as_mut().map(|book| book.forget_own(&id)) {
-                    tracing::debug!(%fault, "what has ended is still kept");
-                }
-            }
+            Command::Went { id, wanted } => self.went(id, wanted).await,
+            Command::Trusts(trusted) => self.trusts(trusted).await,
+            Command::Left { id, source } => self.left(id, &source).await,
             Command::Heard(ids) => {
                 if let Some(Err(fault)) = self.book.as_mut().map(|book| book.heard(&ids)) {
                     tracing::debug!(%fault, "orders could not be kept");
@@ -55,7 +43,26 @@ impl Task {
         }
     }
 
+    /// Ends sessions with no order of anybody's.
+    pub(super) async fn went(&mut self, id: OrderId, wanted: Wanted) {
+        self.catch_up().await;
+        let ended = self.end(&wanted).await;
+        if ended != Ended::default() {
+            tracing::info!(
+                ended = ended.ended,
+                left = ended.left,
+                "sessions of a key ended"
+            );
+        }
+        self.is_late(wanted);
+        if let Some(Err(fault)) = self.book.as_mut().map(|book| book.forget_own(&id)) {
+            tracing::debug!(%fault, "what has ended is still kept");
+        }
+    }
+
     async fn order(&mut self, id: OrderId, mut wanted: Wanted, refused: bool) {
+        // A serial, or an ID, is of a CA of the account that the order comes from.
+        wanted.cas = self.certificates.cas.of(&id.0);
         let lives_on = wanted.before == Duration::MAX;
         self.catch_up().await;
         let now = clock::since_boot();
@@ -151,7 +158,7 @@ impl Task {
         }
     }
 
-    async fn catch_up(&mut self) {
+    pub(super) async fn catch_up(&mut self) {
         let reports = self.log.catch_up().await;
         if self.take(reports).await {
             self.changed();
@@ -161,8 +168,12 @@ impl Task {
     async fn end(&mut self, wanted: &Wanted) -> Ended {
         let all = self.map.all().filter(|live| wanted.means(live));
         let all: Vec<Live> = all.cloned().collect();
-        let ended = end(&all).await;
-        for live in &all {
+        self.end_these(&all).await
+    }
+
+    pub(super) async fn end_these(&mut self, all: &[Live]) -> Ended {
+        let ended = end(all).await;
+        for live in all {
             let (user, from) = (&live.login.user, live.login.from);
             tracing::info!(local_user = user, %from, pid = live.process.pid, "session ended");
         }

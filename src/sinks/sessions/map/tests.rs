@@ -35,10 +35,8 @@ fn accepted(key: &str) -> String {
 fn key(text: &str) -> Wanted {
     Wanted {
         key: Some(text.parse().unwrap()),
-        serial: None,
-        key_id: None,
-        user: None,
         before: Duration::MAX,
+        ..Wanted::default()
     }
 }
 
@@ -122,8 +120,10 @@ fn what_is_meant_is_meant_in_every_part() {
     );
     assert!(map.take(report(812, &words, true), look));
     let live = map.all().next().unwrap();
+    let cas = BTreeSet::from([OTHER.parse().unwrap()]);
     let none = Wanted {
         key: None,
+        cas: cas.clone(),
         ..key(KEY)
     };
     assert!(!none.means(live) && key(KEY).means(live) && !key(OTHER).means(live));
@@ -137,6 +137,26 @@ fn what_is_meant_is_meant_in_every_part() {
         ..none.clone()
     };
     assert!(id("al@idp").means(live) && !id("al").means(live));
+    let any = Wanted {
+        any_certificate: true,
+        ..none.clone()
+    };
+    assert!(any.means(live));
+    // Another CA may have given out the same.
+    for of_ours in [serial(7), id("al@idp"), any] {
+        for cas in [BTreeSet::new(), BTreeSet::from([KEY.parse().unwrap()])] {
+            let of_others = Wanted {
+                cas,
+                ..of_ours.clone()
+            };
+            assert!(!of_others.means(live));
+        }
+    }
+    let by_key = Wanted {
+        cas: BTreeSet::new(),
+        ..key(KEY)
+    };
+    assert!(by_key.means(live));
     let user = |user: &str| Wanted {
         user: Some(user.to_owned()),
         ..key(KEY)
@@ -147,4 +167,34 @@ fn what_is_meant_is_meant_in_every_part() {
         ..key(KEY)
     };
     assert!(!before.means(live));
+}
+
+#[test]
+fn a_certificate_is_known_to_be_revoked_and_to_have_ended_where_its_ca_is_known() {
+    use crate::trust::{Krl, Signer};
+    let ca = Signer::from_seed(&[1; 32]).public();
+    let words = format!(
+        "{}-CERT {KEY} ID 3/7/9 (serial 7) CA ED25519 {}",
+        accepted("").trim(),
+        ca.fingerprint()
+    );
+    let mut map = Map::default();
+    assert!(map.take(report(812, &words, false), look));
+    let live = map.all().next().unwrap();
+    let (ours, others) = (
+        BTreeSet::from([ca.fingerprint()]),
+        BTreeSet::from([KEY.parse().unwrap()]),
+    );
+    let mut krl = Krl::default();
+    krl.of_ca(&ca).serials.insert(8);
+    assert!(!live.is_revoked(&krl, &ours));
+    krl.of_ca(&ca).serials.insert(7);
+    assert!(live.is_revoked(&krl, &ours) && !live.is_revoked(&krl, &others));
+    let day = Duration::from_secs(24 * 3600);
+    assert_eq!(live.ends_at(&ours), Some(live.began + day));
+    assert_eq!(live.ends_at(&others), None);
+    // Nobody knows which of two it was.
+    assert!(map.take(report(812, &accepted(OTHER), false), look));
+    let live = map.all().next().unwrap();
+    assert!(!live.is_revoked(&krl, &ours) && live.ends_at(&ours).is_none());
 }
