@@ -68,6 +68,8 @@ mod service_process;
 #[cfg(test)]
 mod sessions;
 #[cfg(test)]
+mod sessions_certificates;
+#[cfg(test)]
 mod sessions_service;
 #[cfg(test)]
 mod sessions_story;

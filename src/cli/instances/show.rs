@@ -115,16 +115,20 @@ fn target(target: &TargetStatus) -> [String; 7] {
 }
 
 fn session(session: &Session, keys: &[SshKey]) -> [String; 6] {
-    let mut key = match (&session.certificate, &session.fingerprint) {
-        (Some(certificate), _) => format!(
-            "certificate {} \"{}\"",
+    let named = session.fingerprint.as_ref().map(|fingerprint| {
+        match keys.iter().find(|k| k.fingerprint == *fingerprint) {
+            Some(key) => format!("{} \"{}\"", key.id, clean(&key.name, CELL)),
+            None => format!("unknown {}", clean(fingerprint, CELL)),
+        }
+    });
+    let mut key = match (&session.certificate, named) {
+        (Some(certificate), named) => format!(
+            "{}certificate {} \"{}\"",
+            named.map(|key| format!("{key} by ")).unwrap_or_default(),
             certificate.serial,
             clean(&certificate.key_id, CELL)
         ),
-        (None, Some(fingerprint)) => match keys.iter().find(|k| k.fingerprint == *fingerprint) {
-            Some(key) => format!("{} \"{}\"", key.id, clean(&key.name, CELL)),
-            None => format!("unknown {}", clean(fingerprint, CELL)),
-        },
+        (None, Some(named)) => named,
         (None, None) => "not known".to_owned(),
     };
     if session.unproved {
@@ -195,6 +199,8 @@ mod tests {
                 session(json!({"fingerprint": "SHA256:a", "kind": "pty"})),
                 session(json!({"fingerprint": "SHA256:b", "unproved": true})),
                 session(json!({"certificate": {"key_id": "1/7/3", "serial": 9, "ca": "SHA256:c"}})),
+                session(json!({"fingerprint": "SHA256:a",
+                    "certificate": {"key_id": "1/7/3", "serial": 9, "ca": "SHA256:c"}})),
                 session(json!({})),
             ]}),
         );
@@ -208,6 +214,7 @@ mod tests {
             ("7 \"laptop\"", "pty"),
             ("unknown SHA256:b (unproved)", "-"),
             ("certificate 9 \"1/7/3\"", "-"),
+            ("7 \"laptop\" by certificate 9 \"1/7/3\"", "-"),
             ("not known", "-"),
         ];
         for (row, (key, kind)) in rows.iter().zip(ends) {
@@ -216,7 +223,7 @@ mod tests {
             let words: Vec<_> = rest.split_whitespace().collect();
             assert_eq!(words, [kind, "812"]);
         }
-        assert_eq!(rows.len(), 4, "{text}");
+        assert_eq!(rows.len(), 5, "{text}");
     }
 
     #[test]

@@ -1,0 +1,111 @@
+//! Sessions that were opened by a certificate, with a real sshd, 9.2's and 10's: told with the key
+//! inside, and ended with it.
+
+use crate::sessions::{ALWAYS, Bed, account_keeps};
+use crate::support::authority::Authority;
+use crate::support::logins::{Client, LoggedSshd};
+use crate::support::process::wait_until;
+use crate::support::service::Service;
+use crate::support::sshd::KeyPair;
+use sshkeyd::trust::Certificate;
+use sshkeyd::wire::{OrderOutcome, Session};
+
+/// A session by the certificate of this key: ssh would offer the key itself first.
+fn enter(bed: &Bed, key: &KeyPair, args: &[&str], command: &str) -> Client {
+    let file = format!("CertificateFile={}-cert.pub", key.private.display());
+    let args = [&["-o", &file], args].concat();
+    bed.open(key, &args, command)
+}
+
+/// Whether a session was opened by this certificate.
+fn is_by(session: &Session, certificate: &Certificate) -> bool {
+    session.certificate.as_ref().is_some_and(|told| {
+        told.serial == certificate.serial()
+            && told.key_id == certificate.key_id()
+            && told.ca == certificate.ca().fingerprint().to_string()
+    })
+}
+
+/// The key leaves the list: whoever is in by a certificate over it goes too.
+fn a_certificates_key_ends_its_sessions(start: fn(&str) -> LoggedSshd) {
+    let authority = Authority::new();
+    let mut bed = Bed::of(start(&authority.lines()), ALWAYS);
+    authority.admit(&bed.user.name);
+    let _socket = bed.syslog_socket();
+    bed.up();
+    // Whatever an ID says, it passes for nothing else.
+    let odd = "x (serial 9) CA ED25519 SHA256:y from 10.0.0.1 port 5 ssh2: ED25519";
+    let mine = authority.certify(&bed.mine, odd, u64::MAX, &[]);
+    let stays = authority.certify(&bed.stays, "3/2/1", 7, &[]);
+    let mut theirs = [
+        enter(&bed, &bed.mine, &[], "sleep 1000"),
+        enter(&bed, &bed.mine, &["-N"], ""),
+    ];
+    let mut neighbour = enter(&bed, &bed.stays, &["-tt"], "");
+    let told = bed.wait_told(&[(&bed.mine, 2), (&bed.stays, 1)]);
+    let count = |of| told.iter().filter(|session| is_by(session, of)).count();
+    assert_eq!((count(&mine), count(&stays)), (2, 1), "{told:#?}");
+    assert!(told.iter().all(|session| !session.unproved));
+    bed.take_out_mine();
+    for client in &mut theirs {
+        wait_until("the session to end", || !client.is_up());
+    }
+    bed.wait_told(&[(&bed.stays, 1)]);
+    assert!(neighbour.is_up());
+}
+
+#[test]
+#[ignore = "needs a real sshd; tests/run includes it"]
+fn a_session_by_certificate_is_told_so_and_ends_with_the_key_inside() {
+    a_certificates_key_ends_its_sessions(LoggedSshd::start);
+}
+
+#[test]
+#[ignore = "needs OpenSSH 10; tests/run makes a tree of it"]
+fn a_session_by_certificate_of_openssh_10_ends_with_the_key_inside() {
+    a_certificates_key_ends_its_sessions(LoggedSshd::start_openssh_10);
+}
+
+#[test]
+#[ignore = "needs a real sshd; tests/run includes it"]
+fn a_key_is_used_by_a_certificate_over_it_and_its_order_ends_that_session() {
+    let (service, authority) = (Service::start(), Authority::new());
+    let sessions = "auth-log = \"syslog-socket\"";
+    let bed = Bed::of(LoggedSshd::start(&authority.lines()), "");
+    let mut bed = account_keeps(bed, &service, sessions);
+    authority.admit(&bed.user.name);
+    let _socket = bed.syslog_socket();
+    bed.host.up();
+    bed.host.wait_listed();
+    let id = service.save(&bed.mine.public, "mine", &["--wait"]);
+    let other = service.save(&bed.stays.public, "stays", &["--wait"]);
+    authority.certify(&bed.mine, "3/1/2", 41, &[]);
+    authority.certify(&bed.stays, "3/2/2", 42, &[]);
+    let mut mine = enter(&bed, &bed.mine, &[], "sleep 1000");
+    let mut stays = enter(&bed, &bed.stays, &[], "sleep 1001");
+    bed.wait_told(&[(&bed.mine, 1), (&bed.stays, 1)]);
+    wait_until("the key's use", || {
+        let keys = service.run(&["ssh-keys", "list", "--json"]).done();
+        let keys: serde_json::Value = keys.json();
+        keys["items"][0]["last_used_at"].is_string()
+    });
+    wait_until("the owner to be told", || {
+        let shown = service.run(&["instances", "show", "web"]).done().out;
+        shown.contains("1 \"mine\" by certificate 41 \"3/1/2\"")
+            && shown.contains("2 \"stays\" by certificate 42 \"3/2/2\"")
+    });
+    let number = id.to_string();
+    let delete = ["ssh-keys", "delete", &number, "--end-sessions", "--wait"];
+    let said = service.run(&delete).done().out;
+    assert!(said.contains("1 session ended"), "{said}");
+    wait_until("the session to end", || !mine.is_up());
+    let end = service.rollout(id).instances[0].end_sessions.unwrap();
+    assert_eq!((end.outcome, end.ended), (OrderOutcome::Ended, 1));
+    bed.wait_told(&[(&bed.stays, 1)]);
+    assert!(stays.is_up());
+    // A deletion that does not ask for it ends nobody.
+    service.delete(other);
+    bed.host
+        .wait_status("the key to go", |s| s.targets[0].managed.is_empty());
+    assert!(stays.is_up());
+}
