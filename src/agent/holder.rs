@@ -341,14 +341,17 @@ impl Holder {
 
     /// Settles conditions and tells whoever follows the status.
     pub(super) fn publish(&mut self) {
+        let status = self.user_certificates.status();
+        let krl_is_coming = self.tell_in_force(status.as_ref());
         let more = [&self.config_refused, &self.state_failed];
         let more = more.into_iter().flatten();
         let can_prove = self.config.verify.is_some();
-        self.sessions.let_go(&self.targets, can_prove, false);
+        self.sessions
+            .let_go(&self.targets, can_prove, krl_is_coming);
         let (sessions, findings) = self.sessions.told();
         self.bulletin.sessions = sessions;
-        let certificates = self.user_certificates.findings();
-        self.bulletin.certificates = self.user_certificates.status();
+        let mut certificates = self.user_certificates.findings();
+        self.bulletin.certificates = self.told_of_certificates(status, &mut certificates);
         let more = more.chain(&self.keeper.findings).chain(&findings);
         let more: Vec<_> = more.chain(&certificates).cloned().collect();
         let (states, unmanaged) = (self.states(), self.unmanaged);

@@ -19,6 +19,7 @@ use crate::sync::{Finding, TargetReport};
 use crate::sys::clock;
 use crate::wire::{self, EndSessions, HeartbeatRequest, OrderResult};
 use book::OrderId;
+use certificates::Told;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -48,7 +49,7 @@ pub(super) struct Sessions {
     /// Keys of the last lists, per source that ends sessions with its instance.
     removal: bool,
     /// What the task was last told of certificates, by source.
-    trusted: Vec<Trusted>,
+    told: Vec<Told>,
     /// Sources that this instance is no more a part of, as the task was told.
     left: BTreeSet<String>,
 }
@@ -80,7 +81,7 @@ impl Sessions {
             waiting: Vec::new(),
             seen: BTreeSet::new(),
             removal: false,
-            trusted: Vec::new(),
+            told: Vec::new(),
             left: BTreeSet::new(),
         }
     }

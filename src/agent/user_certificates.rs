@@ -254,6 +254,21 @@ impl UserCertificates {
         Some(status)
     }
 
+    /// The number of this source's revocation list that sshd goes by, as far as files and `sshd -T`
+    /// say.
+    pub(super) fn krl_in_force(&self, source: &str) -> Option<u64> {
+        let done = self.done.as_ref().filter(|_| self.is_on)?;
+        let krl = done.krls.get(source).copied();
+        krl.filter(|_| self.in_force.contains(REVOCATION) && done.standing.krl.is_some())
+    }
+
+    /// Whether a list that is on its way may come into force soon: nothing is known to keep it away.
+    pub(super) fn may_revoke(&self) -> bool {
+        let done = self.done.iter().flat_map(|done| &done.findings);
+        let mut known = done.chain(&self.not_in_force);
+        self.is_on && !known.any(|finding| finding.code == Code::KrlNotInForce)
+    }
+
     /// Files that are worth watching.
     pub(super) fn files(&self) -> Vec<PathBuf> {
         let left = self.left.values().flat_map(|left| left.keys().cloned());

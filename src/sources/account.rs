@@ -52,6 +52,8 @@ pub struct Session {
     pub run: String,
     /// Which instance this is.
     pub instance: i64,
+    /// Of which account.
+    pub account: i64,
 }
 
 impl std::fmt::Debug for Session {

@@ -80,6 +80,8 @@ mod sources;
 #[cfg(test)]
 mod sources_http;
 #[cfg(test)]
+mod stolen_laptop;
+#[cfg(test)]
 mod story_openssh;
 #[cfg(test)]
 mod story_russh;
@@ -87,6 +89,8 @@ mod story_russh;
 mod subscription;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod trust_proved;
 #[cfg(test)]
 mod unit;
 #[cfg(test)]

@@ -2,13 +2,16 @@
 //! inside, and ended with it.
 
 use crate::sessions::{ALWAYS, Bed, account_keeps};
-use crate::support::authority::Authority;
+use crate::support::authority::{Authority, PRINCIPAL};
 use crate::support::logins::{Client, LoggedSshd};
-use crate::support::process::wait_until;
+use crate::support::machine::{Machine, certify, revoke};
+use crate::support::process::{pause, wait_until};
 use crate::support::service::Service;
 use crate::support::sshd::KeyPair;
+use serde_json::json;
 use sshkeyd::trust::Certificate;
 use sshkeyd::wire::{OrderOutcome, Session};
+use std::time::Duration;
 
 /// A session by the certificate of this key: ssh would offer the key itself first.
 fn enter(bed: &Bed, key: &KeyPair, args: &[&str], command: &str) -> Client {
@@ -108,4 +111,86 @@ fn a_key_is_used_by_a_certificate_over_it_and_its_order_ends_that_session() {
     bed.host
         .wait_status("the key to go", |s| s.targets[0].managed.is_empty());
     assert!(stays.is_up());
+}
+
+/// Waits until the agent tells of so many sessions.
+#[track_caller]
+fn wait_sessions(machine: &Machine, count: usize) -> Vec<Session> {
+    let known = machine
+        .host
+        .wait_status("the sessions", |status| status.sessions.len() == count);
+    known.sessions
+}
+
+/// Two CAs may have given out one serial and one ID: an order is about the account's own.
+#[test]
+#[ignore = "needs a real sshd; tests/run includes it"]
+fn an_order_by_serial_or_key_id_ends_sessions_of_the_accounts_ca_and_no_others() {
+    let (service, admins) = (Service::start(), Authority::new());
+    let machine = Machine::start(&service, "web", "");
+    // The machine's own administrator lets his CA in for this user.
+    let line = format!(
+        "cert-authority,principals=\"{PRINCIPAL}\" {}\n",
+        admins.ca.public
+    );
+    machine.user.authorize(&line);
+    let [first, second, other] = ["first", "second", "other"].map(|name| machine.sshd.pair(name));
+    let (first_file, serial, _) = certify(&service, &first);
+    let (second_file, second_serial, key_id) = certify(&service, &second);
+    machine.wait_trusted();
+    let twin = admins.certify(&other, &key_id, serial, &[]);
+    let twin_file = other.private.with_file_name("other-cert.pub");
+    let mut by_serial = machine.enter(&first, Some(&first_file), "cat");
+    let mut by_id = machine.enter(&second, Some(&second_file), "cat");
+    let mut admins_own = machine.enter(&other, Some(&twin_file), "cat");
+    let told = wait_sessions(&machine, 3);
+    assert_eq!(told.iter().filter(|s| is_by(s, &twin)).count(), 1);
+
+    revoke(&service, &json!({ "serial": serial }), true);
+    wait_until("the session to end", || !by_serial.is_up());
+    wait_sessions(&machine, 2);
+    assert!(by_id.is_up() && admins_own.is_up());
+    assert!(!machine.lets_in(&first, Some(&first_file)));
+    assert!(machine.lets_in(&second, Some(&second_file)));
+
+    revoke(&service, &json!({ "key_id": key_id }), true);
+    wait_until("the session to end", || !by_id.is_up());
+    wait_sessions(&machine, 1);
+    assert!(admins_own.is_up() && second_serial != serial);
+    assert!(!machine.lets_in(&second, Some(&second_file)));
+    assert!(machine.lets_in(&other, Some(&twin_file)));
+}
+
+/// Without an order: a list that comes into force ends what it revokes where that is configured, and
+/// nothing anywhere else.
+#[test]
+#[ignore = "needs a real sshd; tests/run includes it"]
+fn a_list_ends_the_sessions_of_what_it_revokes_where_they_always_end() {
+    let service = Service::start();
+    let always = Machine::start(&service, "web", "end-on-revoke = \"always\"");
+    let asked = Machine::start(&service, "db", "");
+    let [mine, stays] = ["mine", "stays"].map(|name| always.sshd.pair(name));
+    let ((mine_file, serial, _), (stays_file, ..)) =
+        (certify(&service, &mine), certify(&service, &stays));
+    for machine in [&always, &asked] {
+        machine.wait_trusted();
+    }
+    let mut ends = always.enter(&mine, Some(&mine_file), "cat");
+    let mut lives = [
+        always.enter(&stays, Some(&stays_file), "cat"),
+        asked.enter(&mine, Some(&mine_file), "cat"),
+    ];
+    wait_sessions(&always, 2);
+    wait_sessions(&asked, 1);
+    revoke(&service, &json!({ "serial": serial }), false);
+    wait_until("the session to end", || !ends.is_up());
+    for machine in [&always, &asked] {
+        wait_until("the certificate to be refused", || {
+            !machine.lets_in(&mine, Some(&mine_file))
+        });
+    }
+    pause(Duration::from_millis(300));
+    for client in &mut lives {
+        assert!(client.is_up(), "{}", client.output());
+    }
 }

@@ -82,6 +82,8 @@ impl Holder {
             // Another configuration may take and refuse other keys.
             self.targets.iter_mut().for_each(Target::ask_all);
             self.prover.ask_certificates();
+        } else {
+            self.prover.ask_what_is_against();
         }
         let (look, findings) = (self.keeper.seen(), &self.keeper.findings);
         if self.keeper.is_idle() && self.user_certificates.kept(look, findings) {

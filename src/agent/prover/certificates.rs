@@ -37,7 +37,12 @@ pub(super) struct Certificates {
 impl Certificates {
     /// Takes what is in force; asks anew where that, or who is asked about, has changed.
     fn take_in_force(&mut self, in_force: &InForce, users: BTreeSet<String>) {
-        if self.in_force == *in_force && self.users == users {
+        if self.in_force == *in_force {
+            let new = users.difference(&self.users).take(MAX_USERS).cloned();
+            self.queue.extend(new);
+            self.queue.retain(|user| users.contains(user));
+            self.words.retain(|user, _| users.contains(user));
+            self.users = users;
             return;
         }
         if self.in_force.cas != in_force.cas {
@@ -191,9 +196,23 @@ fn list(cas: &[Fingerprint]) -> String {
 
 impl Prover {
     /// Takes what of certificates is in force by now, as files and `sshd -T` say.
-    pub(in crate::agent) fn certificates_are(&mut self, in_force: &InForce, targets: &[Target]) {
-        let users = targets.iter().map(|target| target.settings.user.clone());
-        self.certificates.take_in_force(in_force, users.collect());
+    /// `users`: whom such certificates are to let in.
+    pub(in crate::agent) fn certificates_are(
+        &mut self,
+        in_force: &InForce,
+        users: BTreeSet<String>,
+    ) {
+        self.certificates.take_in_force(in_force, users);
+    }
+
+    /// Has those asked about anew of whom sshd said something against expectation: somebody may have
+    /// mended it.
+    pub(in crate::agent) fn ask_what_is_against(&mut self) {
+        let known = &mut self.certificates;
+        let against =
+            |word: &Word| !word.not_accepted.is_empty() || !word.still_accepted.is_empty();
+        let all = known.words.iter().filter(|(_, word)| against(word));
+        known.queue.extend(all.map(|(user, _)| user.clone()));
     }
 
     /// Has everything about certificates asked anew: once a day, and after sshd was told to read its

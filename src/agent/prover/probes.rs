@@ -222,14 +222,24 @@ impl Checked {
             dead.is_some_and(|dead| outcome.still_accepted.contains(&dead))
         };
         let still_accepted = self.pairs.iter().filter(dead).map(|pair| pair.ca).collect();
-        let refused = |asked: &Asked| outcome.refused.contains(&asked.fingerprint());
+        let accepted = live(&outcome.accepted);
+        // A CA of which sshd takes nothing says nothing of what the list revokes.
+        let refused = |asked: &Asked| {
+            let is = |pair: &&Pair| {
+                pair.dead.as_ref().map(Asked::fingerprint) == Some(asked.fingerprint())
+            };
+            let of = self.pairs.iter().find(is);
+            outcome.refused.contains(&asked.fingerprint())
+                && of.is_some_and(|pair| accepted.contains(&pair.ca))
+        };
         let first = outcome.unknown.first().map(|(_, why)| *why);
         // The service has another list than the one in force: one of them is on its way.
         let lacks = self.of.krl.is_some() && gone.is_empty();
+        let refuses = !gone.is_empty() && gone.iter().all(refused);
         Word {
-            accepted: live(&outcome.accepted),
             not_accepted: live(&outcome.not_accepted),
-            refuses: !gone.is_empty() && gone.iter().all(refused),
+            accepted,
+            refuses,
             still_accepted,
             unknown: first
                 .map(crate::sinks::proof::Unknown::code)

@@ -5,8 +5,7 @@ use super::task::Command;
 use super::{Sessions, book};
 use crate::config::EndOnRevoke;
 use crate::keys::Fingerprint;
-use crate::sources::SourceState;
-use crate::trust::Krl;
+use crate::sources::{HeldKrl, SourceState};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -17,47 +16,38 @@ pub(in crate::agent) struct Trusted {
     pub(in crate::agent) source: String,
     /// The CAs of its list.
     pub(in crate::agent) cas: BTreeSet<Fingerprint>,
-    /// Its revocation list, once sshd enforces it.
-    pub(in crate::agent) krl: Option<Arc<Krl>>,
+    /// Its revocation list, once sshd goes by it.
+    pub(in crate::agent) krl: Option<Arc<HeldKrl>>,
 }
 
-impl Trusted {
-    fn is(&self, other: &Self) -> bool {
-        let number = |of: &Self| of.krl.as_ref().map(|krl| krl.version);
-        self.source == other.source && self.cas == other.cas && number(self) == number(other)
-    }
+/// What was told last: whether there is something new.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    source: String,
+    cas: BTreeSet<Fingerprint>,
+    krl: Option<u64>,
 }
 
 impl Sessions {
-    /// Whether [`Trusted::krl`] is of any use: sessions end by it where they always do, else by
-    /// orders alone.
-    pub(in crate::agent) fn wants_krl(&self) -> bool {
-        self.running.is_some() && self.end_on_revoke == EndOnRevoke::Always
-    }
-
-    /// Says what of certificates is in force. Orders that come after it go by it.
+    /// Says what of certificates is in force. Orders that are handed on after it go by it.
     pub(in crate::agent) fn trusts(&mut self, mut trusted: Trusted) {
-        if !self.wants_krl() {
+        let Some(running) = &self.running else { return };
+        // By a list alone sessions end where they always do, else by orders.
+        if self.end_on_revoke != EndOnRevoke::Always {
             trusted.krl = None;
         }
-        let Some(running) = &self.running else { return };
-        if self.trusted.iter().any(|told| told.is(&trusted)) {
+        let told = Told {
+            source: trusted.source.clone(),
+            cas: trusted.cas.clone(),
+            krl: trusted.krl.as_ref().map(|krl| krl.version),
+        };
+        if self.told.contains(&told) {
             return;
         }
         // What finds no room is said with the next look.
-        let command = Command::Trusts(trusted.clone());
-        if running.commands.try_send(command).is_ok() {
-            self.trusted.retain(|told| told.source != trusted.source);
-            self.trusted.push(Trusted {
-                // Its number is enough to know it by.
-                krl: trusted.krl.map(|krl| {
-                    Arc::new(Krl {
-                        version: krl.version,
-                        ..Krl::default()
-                    })
-                }),
-                ..trusted
-            });
+        if running.commands.try_send(Command::Trusts(trusted)).is_ok() {
+            self.told.retain(|before| before.source != told.source);
+            self.told.push(told);
         }
     }
 

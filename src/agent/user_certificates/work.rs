@@ -29,6 +29,8 @@ pub(super) struct Job {
 #[derive(Default)]
 pub(in crate::agent) struct Done {
     pub(super) standing: Standing,
+    /// The number of each source's revocation list that stands by now, alone or with others.
+    pub(super) krls: BTreeMap<String, u64>,
     /// CAs are to be named in sshd's configuration.
     pub(super) names_ca: bool,
     /// The revocation list is.
@@ -100,6 +102,10 @@ impl Job {
             let before = left.remove(&at).unwrap_or_default();
             let put = files.put(&wanted, is_named && is_current, &before).await;
             done.drifted.extend(put.drifted);
+            let is_put = |finding: &Finding| finding.code != Code::KrlNotInForce;
+            if is_current && !put.findings.iter().all(is_put) {
+                done.krls.clear();
+            }
             done.findings.extend(put.findings);
             done.left.insert(at.clone(), put.left);
             let has_ca = wanted.user_ca.as_ref().is_none_or(|cas| !cas.is_empty());
@@ -186,6 +192,13 @@ impl Job {
                 .flatten(),
         };
         let (wanted, findings) = wanted(&self.said, &self.config.targets, &others);
+        if let WantedKrl::Is { .. } = wanted.krl {
+            let here = |(name, trust): &Said| {
+                let krl = trust.as_ref()?.krl.as_ref()?;
+                Some((name.clone(), krl.version))
+            };
+            done.krls = self.said.iter().filter_map(here).collect();
+        }
         plan.wanted = wanted;
         done.findings.extend(findings);
         if record.directories.contains(&settings.directory) {

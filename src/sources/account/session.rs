@@ -33,10 +33,11 @@ impl AccountTask {
         let api = bare
             .with_token(key.unwrap_or_default())
             .map_err(Trouble::Service)?;
-        let session = instance.map(|instance| Session {
+        let session = kept.map(|kept| Session {
             api: api.clone(),
             run: self.run.clone(),
-            instance,
+            instance: kept.instance,
+            account: kept.account,
         });
         // Heartbeats go where lists come from: the replica of before may be gone.
         let known = self.tell_session.borrow().is_some() && self.told_at == self.at;

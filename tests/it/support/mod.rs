@@ -5,6 +5,7 @@ pub(crate) mod chromium;
 pub(crate) mod host;
 pub(crate) mod keys_user;
 pub(crate) mod logins;
+pub(crate) mod machine;
 pub(crate) mod managed;
 pub(crate) mod mounts;
 pub(crate) mod openssh10;

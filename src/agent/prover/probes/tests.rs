@@ -113,6 +113,10 @@ fn sshds_answers_are_those_of_the_ca() {
     let word = checked.word(&outcome, &gone, now());
     assert!(word.refuses && word.unknown.is_none() && !word.is_passing);
     assert_eq!(word.accepted.len(), 2);
+    // sshd would refuse the second one's revoked probe in any case.
+    let mut untrusted = outcome.clone();
+    untrusted.not_accepted = vec![untrusted.accepted.pop().unwrap()];
+    assert!(!checked.word(&untrusted, &gone, now()).refuses);
     outcome.still_accepted = vec![outcome.refused.pop().unwrap()];
     outcome.not_accepted = vec![outcome.accepted.pop().unwrap()];
     let word = checked.word(&outcome, &gone, now());

@@ -10,7 +10,6 @@ use crate::sys::processes::Process;
 use crate::trust::Krl;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -31,7 +30,7 @@ pub(super) struct Certificates {
     /// Sessions end whenever their certificate goes or ends.
     always: bool,
     /// Lists that came into force a moment ago, with when that was, since the boot.
-    krls: Vec<(String, Arc<Krl>, Duration)>,
+    krls: Vec<(String, Krl, Duration)>,
     /// Sessions whose certificate has ended, and that were told so.
     over: BTreeSet<Process>,
 }
@@ -71,7 +70,8 @@ impl Task {
         if self.certificates.cas.learn(&source, cas) {
             self.save();
         }
-        let Some(krl) = krl.filter(|_| self.certificates.always) else {
+        let krl = krl.filter(|_| self.certificates.always);
+        let Some(krl) = krl.and_then(|krl| Krl::parse(&krl.bytes).ok()) else {
             return;
         };
         let krls = &mut self.certificates.krls;
