@@ -9,6 +9,7 @@ use crate::support::process::{pause, wait_until};
 use crate::support::service::Service;
 use crate::support::sshd::KeyPair;
 use serde_json::json;
+use sshkeyd::sys::clock;
 use sshkeyd::trust::Certificate;
 use sshkeyd::wire::{OrderOutcome, Session};
 use std::time::Duration;
@@ -193,4 +194,42 @@ fn a_list_ends_the_sessions_of_what_it_revokes_where_they_always_end() {
     for client in &mut lives {
         assert!(client.is_up(), "{}", client.output());
     }
+}
+
+/// Somebody's own RevokedKeys stands before ours: what is revoked cannot be refused by a list here. Its
+/// sessions end all the same, and the machine says so.
+#[test]
+#[ignore = "needs a real sshd; tests/run includes it"]
+fn where_no_list_can_be_in_force_sessions_end_all_the_same_and_it_is_said() {
+    let (service, admins) = (Service::start(), Authority::new());
+    let own_list = format!("RevokedKeys {}", admins.path("revoked.krl").display());
+    let start = |lines: &str| LoggedSshd::start(&format!("{own_list}\n{lines}"));
+    let machine = Machine::of(&service, "web", "", start);
+    let key = machine.sshd.pair("key");
+    let id = service.save(&key.public, "key", &["--wait"]);
+    let (file, ..) = certify(&service, &key);
+    let said = machine.host.wait_condition("krl-not-in-force");
+    assert!(said.text.contains("sshd-setting-taken"), "{}", said.text);
+    machine.host.wait_status("the CA in force", |status| {
+        let certificates = status.certificates.as_ref();
+        certificates.is_some_and(|c| !c.user_ca.is_empty() && c.krl_version.is_none())
+    });
+    let mut theirs = [
+        machine.enter(&key, None, "cat"),
+        machine.enter(&key, Some(&file), "cat"),
+    ];
+    wait_sessions(&machine, 2);
+    let began = clock::monotonic();
+    service.run(&["ssh-keys", "revoke", &id.to_string()]).done();
+    for client in &mut theirs {
+        wait_until("the session to end", || !client.is_up());
+    }
+    // Nothing is waited for that will not come.
+    let took = clock::monotonic() - began;
+    assert!(took < Duration::from_secs(9), "{took:?}");
+    assert!(!machine.lets_in(&key, None));
+    let known = machine.host.status();
+    let codes: Vec<_> = known.conditions.iter().map(|c| c.code.as_str()).collect();
+    assert!(codes.contains(&"krl-not-in-force"), "{codes:?}");
+    assert_eq!(known.certificates.unwrap().proved_krl, None);
 }

@@ -11,6 +11,7 @@ use crate::support::sshd::KeyPair;
 use sshkeyd::sys::clock;
 use sshkeyd::wire::{OrderOutcome, Status};
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 /// How often it is stolen.
@@ -102,7 +103,7 @@ fn a_stolen_laptop_is_dead_everywhere_within_a_second_of_one_command() {
         let revoke = ["ssh-keys", "revoke", &laptop.id.to_string()];
         let mut command = service.command(&revoke);
         let began = clock::monotonic();
-        let mut command = command.spawn().unwrap();
+        let mut command = command.stdout(Stdio::null()).spawn().unwrap();
         while sessions.iter_mut().any(Client::is_up) {
             let waited = clock::monotonic() - began;
             assert!(waited < 4 * NEVER, "sessions live on after {waited:?}");

@@ -65,3 +65,72 @@ impl Sessions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::sessions::task::View;
+    use crate::agent::sessions::{PROOF_WITHIN, Running};
+    use std::time::Duration;
+    use tokio::sync::{mpsc, watch};
+    use tokio::time::advance;
+
+    fn sessions() -> (Sessions, mpsc::Receiver<Command>) {
+        let (commands, heard) = mpsc::channel(8);
+        let running = Running {
+            view: watch::channel(Arc::new(View::default())).1,
+            commands,
+            task: tokio::spawn(std::future::pending()),
+        };
+        let sessions = Sessions {
+            running: Some(running),
+            ..Sessions::off()
+        };
+        (sessions, heard)
+    }
+
+    fn waiting() -> Command {
+        let (id, source) = (book::own_id(), "account".to_owned());
+        Command::Left { id, source }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sessions_wait_for_the_revocation_list_and_not_for_ever() {
+        let (mut sessions, mut heard) = sessions();
+        sessions.wait(None, waiting());
+        sessions.let_go(&[], true, true);
+        assert!(heard.try_recv().is_err());
+        advance(PROOF_WITHIN - Duration::from_secs(1)).await;
+        sessions.let_go(&[], true, true);
+        assert!(heard.try_recv().is_err());
+        // In force.
+        sessions.let_go(&[], true, false);
+        assert!(heard.try_recv().is_ok());
+        // Never in force: what was revoked may come back, and is ended all the same.
+        sessions.wait(None, waiting());
+        sessions.let_go(&[], true, true);
+        assert!(heard.try_recv().is_err() && sessions.due().is_some());
+        advance(PROOF_WITHIN).await;
+        sessions.let_go(&[], true, true);
+        assert!(heard.try_recv().is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_is_in_force_is_said_once_and_a_list_only_where_it_ends_sessions() {
+        let (mut sessions, mut heard) = sessions();
+        let trusted = |n: u8| Trusted {
+            source: "account".to_owned(),
+            cas: [Fingerprint::from_digest([n; 32])].into(),
+            krl: None,
+        };
+        sessions.trusts(trusted(1));
+        sessions.trusts(trusted(1));
+        let Ok(Command::Trusts(told)) = heard.try_recv() else {
+            panic!("nothing was told");
+        };
+        assert_eq!((told.cas, told.krl.is_none()), (trusted(1).cas, true));
+        assert!(heard.try_recv().is_err());
+        sessions.trusts(trusted(2));
+        assert!(heard.try_recv().is_ok());
+    }
+}
