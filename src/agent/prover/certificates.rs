@@ -185,7 +185,8 @@ impl Certificates {
         });
         let many = self.users.len() > MAX_USERS;
         let no_probe = self.no_probe.map(NoProbe::code);
-        said.or(no_probe).or(many.then_some("too-many-users"))
+        said.or(no_probe)
+            .or_else(|| many.then_some("too-many-users"))
     }
 }
 

@@ -243,7 +243,7 @@ impl Checked {
             still_accepted,
             unknown: first
                 .map(crate::sinks::proof::Unknown::code)
-                .or(lacks.then_some(NoProbe::NotOurs.code())),
+                .or_else(|| lacks.then_some(NoProbe::NotOurs.code())),
             is_passing: lacks || outcome.unknown.iter().any(|(_, why)| why.is_passing()),
             at,
         }

@@ -71,9 +71,8 @@ mod tests {
     use super::*;
     use crate::agent::sessions::task::View;
     use crate::agent::sessions::{PROOF_WITHIN, Running};
-    use std::time::Duration;
     use tokio::sync::{mpsc, watch};
-    use tokio::time::advance;
+    use tokio::time::Instant;
 
     fn sessions() -> (Sessions, mpsc::Receiver<Command>) {
         let (commands, heard) = mpsc::channel(8);
@@ -94,13 +93,10 @@ mod tests {
         Command::Left { id, source }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn sessions_wait_for_the_revocation_list_and_not_for_ever() {
         let (mut sessions, mut heard) = sessions();
         sessions.wait(None, waiting());
-        sessions.let_go(&[], true, true);
-        assert!(heard.try_recv().is_err());
-        advance(PROOF_WITHIN - Duration::from_secs(1)).await;
         sessions.let_go(&[], true, true);
         assert!(heard.try_recv().is_err());
         // In force.
@@ -110,7 +106,7 @@ mod tests {
         sessions.wait(None, waiting());
         sessions.let_go(&[], true, true);
         assert!(heard.try_recv().is_err() && sessions.due().is_some());
-        advance(PROOF_WITHIN).await;
+        sessions.waiting[0].since = Instant::now().checked_sub(PROOF_WITHIN).unwrap();
         sessions.let_go(&[], true, true);
         assert!(heard.try_recv().is_ok());
     }

@@ -32,7 +32,7 @@ const WINDOW: u32 = 32 * 1024;
 #[derive(Debug, Clone)]
 pub(super) enum Offered {
     Key(ssh_key::PublicKey),
-    Certificate(ssh_key::Certificate),
+    Certificate(Box<ssh_key::Certificate>),
 }
 
 /// What is asked about in the form that russh offers; `None` where its bytes would not arrive
@@ -42,7 +42,7 @@ pub(super) fn offer(asked: &Asked) -> Option<Offered> {
     if let Some(certificate) = &asked.certificate {
         let offer = ssh_key::Certificate::from_bytes(&certificate.blob).ok()?;
         let same = known(offer.algorithm()) && offer.to_bytes().ok()? == *certificate.blob;
-        return same.then_some(Offered::Certificate(offer));
+        return same.then(|| Offered::Certificate(Box::new(offer)));
     }
     let blob = asked.key.blob();
     let offer = ssh_key::PublicKey::from_bytes(blob).ok()?;
@@ -156,7 +156,7 @@ impl Session {
             }
             Offered::Certificate(certificate) => {
                 handle
-                    .authenticate_certificate_with(user, certificate, hash, none)
+                    .authenticate_certificate_with(user, *certificate, hash, none)
                     .await
             }
         };

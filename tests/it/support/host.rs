@@ -85,13 +85,6 @@ impl Host {
         self
     }
 
-    /// The drop-in that it keeps for the sshd that it asks.
-    pub(crate) fn with_drop_in_at(mut self, drop_in: &Path) -> Self {
-        let none = format!("{}/none/30-sshkeyd.conf", self.dir.path().display());
-        self.rest = self.rest.replace(&none, drop_in.to_str().unwrap());
-        self
-    }
-
     /// Its sshd is this program.
     pub(crate) fn with_sshd_program(mut self, program: &Path) -> Self {
         let own = format!("[certificates]\nsshd = \"{}\"\n", program.display());
