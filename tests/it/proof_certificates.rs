@@ -103,12 +103,24 @@ async fn two_certificates_over_one_key_have_each_its_own_answer() {
     let of = |id: &str| asked(&bed.authority.certify(&key, id, 7, &[]));
     let (live, dead) = (of("7/probe/live"), of("7/probe/41"));
     bed.authority.revoke_ids(41, &["7/probe/41"]);
-    let outcome = bed.ask(&[live.clone()], &[dead.clone()], false).await;
+    let outcome = bed
+        .ask(
+            std::slice::from_ref(&live),
+            std::slice::from_ref(&dead),
+            false,
+        )
+        .await;
     assert_eq!(outcome.accepted, [live.fingerprint()]);
     assert_eq!(outcome.refused, [dead.fingerprint()]);
     // The list of another number is in force.
     bed.authority.revoke_ids(42, &["7/probe/42"]);
-    let outcome = bed.ask(&[live.clone()], &[dead.clone()], false).await;
+    let outcome = bed
+        .ask(
+            std::slice::from_ref(&live),
+            std::slice::from_ref(&dead),
+            false,
+        )
+        .await;
     assert_eq!(outcome.still_accepted, [dead.fingerprint()]);
 }
 
@@ -171,7 +183,7 @@ async fn algorithms_that_sshd_leaves_out_are_told_from_a_refusal() {
         let (_, a) = bed.certify("a", &[]);
         let (_, b) = bed.certify("b", &[]);
         let here = [Asked::plain(key.public.clone()), a.clone()];
-        let outcome = bed.ask(&here, &[b.clone()], false).await;
+        let outcome = bed.ask(&here, std::slice::from_ref(&b), false).await;
         assert_eq!(outcome.accepted, [key.public.fingerprint()], "{more}");
         let unknown = [
             (a.fingerprint(), Unknown::Algorithm),
@@ -208,7 +220,7 @@ async fn a_certificate_that_is_refused_alone_proves_nothing() {
     let methods = "AuthenticationMethods publickey,password\nPasswordAuthentication yes";
     let mut bed = Bed::new(methods);
     let (_, live) = bed.certify("live", &[]);
-    let outcome = bed.ask(&[live.clone()], &[], true).await;
+    let outcome = bed.ask(std::slice::from_ref(&live), &[], true).await;
     let several = [(live.fingerprint(), Unknown::SeveralMethods)];
     assert_eq!(outcome.unknown, several);
 }
@@ -222,7 +234,7 @@ async fn refused_certificates_and_keys_share_the_minutes_refusals() {
     let mut gone: Vec<Asked> = names.map(|name| bed.certify(name, &[]).1).to_vec();
     bed.authority.revoke_ids(2, &names);
     gone.extend(["e", "f", "g"].map(|name| Asked::plain(bed.key(name).public)));
-    let outcome = bed.ask(&[live.clone()], &gone, false).await;
+    let outcome = bed.ask(std::slice::from_ref(&live), &gone, false).await;
     assert_eq!(outcome.accepted, [live.fingerprint()]);
     assert_eq!(outcome.refused.len(), proof::REFUSALS_A_MINUTE);
     let last = [(gone[6].fingerprint(), Unknown::Budget)];

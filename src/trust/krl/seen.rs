@@ -58,13 +58,19 @@ mod tests {
         assert!(!says(&|_| {}));
         for ca in [1, 2] {
             assert_eq!(says(&|krl| krl.of_ca(&key(ca)).serials.insert(7)), ca == 1);
-            let by_id = |krl: &mut Krl| drop(krl.of_ca(&key(ca)).key_ids.insert(b"3/7/9".into()));
+            let by_id = |krl: &mut Krl| {
+                krl.of_ca(&key(ca)).key_ids.insert(b"3/7/9".into());
+            };
             assert_eq!(says(&by_id), ca == 1);
         }
         assert!(!says(&|krl| krl.of_ca(&key(1)).serials.insert(8)));
         for (seed, revoked) in [(9, true), (1, true), (2, false)] {
-            let by_hash = |krl: &mut Krl| drop(krl.sha256.insert(key(seed).fingerprint()));
-            let by_blob = |krl: &mut Krl| drop(krl.keys.insert(key(seed).blob().to_vec()));
+            let by_hash = |krl: &mut Krl| {
+                krl.sha256.insert(key(seed).fingerprint());
+            };
+            let by_blob = |krl: &mut Krl| {
+                krl.keys.insert(key(seed).blob().to_vec());
+            };
             assert_eq!((says(&by_hash), says(&by_blob)), (revoked, revoked));
         }
         let of_any = |krl: &mut Krl| {

@@ -106,7 +106,7 @@ fn sshds_answers_are_those_of_the_ca() {
     let of = |asked: &[Asked]| asked.iter().map(Asked::fingerprint).collect::<Vec<_>>();
     let (here, gone_ids) = (of(&here), of(&gone));
     let mut outcome = Outcome {
-        accepted: here.clone(),
+        accepted: here,
         refused: gone_ids.clone(),
         ..Outcome::default()
     };

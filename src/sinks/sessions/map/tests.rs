@@ -123,7 +123,7 @@ fn what_is_meant_is_meant_in_every_part() {
     let cas = BTreeSet::from([OTHER.parse().unwrap()]);
     let none = Wanted {
         key: None,
-        cas: cas.clone(),
+        cas,
         ..key(KEY)
     };
     assert!(!none.means(live) && key(KEY).means(live) && !key(OTHER).means(live));
