@@ -1,5 +1,6 @@
-//! `sshkeyd known-hosts`: the `@cert-authority` lines of the account's host CAs (sshd(8),
-//! SSH_KNOWN_HOSTS FILE FORMAT).
+//! `sshkeyd known-hosts`: the `@cert-authority` lines of the account's host CAs, and
+//! `@revoked` ones of host keys that are no instance's any more (sshd(8), SSH_KNOWN_HOSTS FILE
+//! FORMAT).
 //!
 //! Owns our lines of such a file, between marks that name account and service; every other line
 //! stays as it is, hashed ones too. Refuses to guess where marks do not pair up. A CA that left the
@@ -12,9 +13,10 @@ use super::exit::{Exit, Failed};
 use super::output::Output;
 use super::remote::RemoteArgs;
 use super::{env, runtime};
+use crate::client::ClientError;
 use crate::keys::PublicKey;
 use crate::sys::own_file::{OwnFileError, update};
-use crate::wire::{CaRole, CaState, Cas};
+use crate::wire::{CaRole, CaState, Cas, RevokedHostKey};
 use block::{merged, others};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -50,12 +52,19 @@ struct Told<'a> {
 /// Runs it.
 pub(super) fn run(args: Args, out: &mut Output) -> anyhow::Result<Exit> {
     let remote = args.remote.open()?;
-    let (account, cas) = runtime()?.block_on(async {
+    let (account, cas, gone) = runtime()?.block_on(async {
         let account = remote.ask(remote.account()).await?.account;
-        Ok::<_, Failed>((account, ask(&remote, remote.cas()).await?))
+        let cas = ask(&remote, remote.cas()).await?;
+        let gone = match remote.revoked_host_keys().await {
+            // A service from before there was such a list.
+            Err(ClientError::NotFound(_)) => Vec::new(),
+            other => remote.ask(async { other }).await?.items,
+        };
+        Ok::<_, Failed>((account, cas, gone))
     })?;
     let name = format!("account:{account} {}", remote.url);
-    let lines = lines(&cas, &name);
+    let mut lines = lines(&cas, &name);
+    lines.extend(gone.iter().filter_map(|key| refused(key, &name)));
     let file = match (args.write, args.file) {
         (false, _) => None,
         (true, Some(file)) => Some(file),
@@ -104,14 +113,14 @@ pub(super) fn run(args: Args, out: &mut Output) -> anyhow::Result<Exit> {
     }
     match (&file, changed) {
         (Some(file), Some(true)) => {
-            let (file, count) = (file.display(), lines.len());
+            let (file, count) = (file.display(), cas.host_ca.len());
             let what = if count == 1 { "host CA" } else { "host CAs" };
             out.line(&format!("{file}: {count} {what} of {name}"));
         }
         (Some(file), _) => out.line(&format!("{}: is as it should be", file.display())),
         (None, _) => lines.iter().for_each(|line| out.line(line)),
     }
-    if lines.is_empty() {
+    if cas.host_ca.is_empty() {
         out.note("the account has no host CA yet; its first instance makes one");
     }
     Ok(Exit::Done)
@@ -136,9 +145,51 @@ fn lines(cas: &Cas, name: &str) -> Vec<String> {
     cas.host_ca.iter().filter_map(read).map(line).collect()
 }
 
+/// The line that refuses a host key which an instance had: replaced, refused, or of one that was
+/// removed. Certificates over it are good until their end; this is sooner.
+fn refused(gone: &RevokedHostKey, name: &str) -> Option<String> {
+    let (key, _) = PublicKey::parse_text(&gone.public_key).ok()?;
+    // sshd(8): `*`, `?`, `!` and `[` mean something in a pattern.
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+    let plain = |name: &&String| !name.is_empty() && name.chars().all(is_plain);
+    let names: Vec<_> = gone
+        .names
+        .iter()
+        .filter(plain)
+        .map(String::as_str)
+        .collect();
+    let names = (!names.is_empty()).then(|| names.join(","))?;
+    let instance = gone.instance;
+    Some(format!(
+        "@revoked {names} {key} of instance {instance} of {name}"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_revoked_host_key_is_refused_by_plain_names_only() {
+        let key = Signer::from_seed(&[7; 32]).public();
+        let gone = |names: &[&str], public_key: String| RevokedHostKey {
+            instance: 12,
+            public_key,
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            until: "2026-11-22T19:00:00Z".parse().unwrap(),
+        };
+        let names = ["instance-12.sshkeyd", "*", "a b", "!web", "web"];
+        assert_eq!(
+            refused(&gone(&names, format!("{key} x")), "account:7 u"),
+            Some(format!(
+                "@revoked instance-12.sshkeyd,web {key} of instance 12 of account:7 u"
+            ))
+        );
+        let two = gone(&names, format!("{key} x\n* y"));
+        assert_eq!(refused(&two, "n"), None);
+        assert_eq!(refused(&gone(&["*"], key.to_string()), "n"), None);
+        assert_eq!(refused(&gone(&names, "no key".into()), "n"), None);
+    }
     use crate::trust::Signer;
     use crate::wire::Ca;
 

@@ -2,7 +2,7 @@
 
 use super::readme::assert_command;
 use super::{no_env, root, text_of};
-use sshkeyd::config;
+use sshkeyd::config::{self, Database};
 use sshkeyd::sinks::keys_command;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -93,7 +93,7 @@ fn units_own_the_directories_of_the_defaults() {
     let server = config::server_from_str(&server, Path::new("server.toml"), &no_env).unwrap();
     let unit = text_of("systemd/sshkeyd-server.service");
     let state = Path::new("/var/lib").join(values(&unit, "StateDirectory").concat());
-    let sshkeyd::config::Database::Sqlite(database) = &server.database else {
+    let Database::Sqlite(database) = &server.database else {
         panic!("the example's database is a file");
     };
     assert!(database.starts_with(&state) && server.secrets_dir.starts_with(&state));
