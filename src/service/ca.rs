@@ -137,6 +137,7 @@ impl Service {
             Issued::Serial(serial) => serial,
             Issued::Changed => return Ok(None),
             Issued::Revoked => return Err(revoked(&key_id)),
+            Issued::NotEverywhere => return Err(not_everywhere()),
             Issued::TooMany => return Err(too_many()),
         };
         let principals = [account_principal(account)];
@@ -231,6 +232,14 @@ fn revoked(key_id: &str) -> ApiError {
         format!(
             "the account revoked this key, or the key ID {key_id}; make a new key, or log in anew"
         ),
+    )
+}
+
+fn not_everywhere() -> ApiError {
+    ApiError::conflict(
+        "not-everywhere",
+        "a certificate opens every instance of the account, and this key is not on all of them; \
+         give the key scope all and attach it where it was detached, or ask over a fresh key",
     )
 }
 

@@ -5,6 +5,7 @@
 //! key that it is over, are still there: what ends one of them later finds the row.
 
 use super::account_acts::is_disabled;
+use super::attachments::is_everywhere;
 use super::audit::{Act, Actor, note};
 use super::db;
 use super::db::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
@@ -58,6 +59,8 @@ pub(in crate::service) enum Issued {
     Changed,
     /// The key, or the key ID, is revoked.
     Revoked,
+    /// The key is not on every instance of the account, as a certificate over it would be.
+    NotEverywhere,
     /// The account has as many as it may.
     TooMany,
 }
@@ -208,6 +211,11 @@ fn refusal(
         .exists(params![account, new.key_id])?;
     if key_is_revoked || id_is_revoked {
         return Ok(Some(Issued::Revoked));
+    }
+    if let Some((key, _)) = kept
+        && !is_everywhere(tx, key)?
+    {
+        return Ok(Some(Issued::NotEverywhere));
     }
     let live: i64 = tx
         .prepare_cached(

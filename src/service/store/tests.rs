@@ -2,6 +2,7 @@
 
 mod attachments;
 mod certificates;
+mod certified_keys;
 
 use super::db::TransactionBehavior;
 use super::*;

@@ -13,7 +13,7 @@ fn new_ca(seed: u8) -> NewCa {
     }
 }
 
-fn row(ca: i64, fingerprint: &str, until: i64) -> CertificateRow {
+pub(super) fn row(ca: i64, fingerprint: &str, until: i64) -> CertificateRow {
     CertificateRow {
         ca,
         key_id: "1/0/1".to_owned(),
@@ -28,14 +28,14 @@ fn row(ca: i64, fingerprint: &str, until: i64) -> CertificateRow {
 }
 
 impl Bed {
-    async fn ca(&self, seed: u8, now: i64) -> CaRow {
+    pub(super) async fn ca(&self, seed: u8, now: i64) -> CaRow {
         let cas = self
             .store
             .cas(self.account, Role::User, new_ca(seed), at(now));
         cas.await.unwrap().remove(0)
     }
 
-    async fn issue(&self, row: CertificateRow, now: i64) -> u64 {
+    pub(super) async fn issue(&self, row: CertificateRow, now: i64) -> u64 {
         let issued = self.store.add_certificate(self.actor(), row, at(now));
         match issued.await.unwrap() {
             Issued::Serial(serial) => serial,
@@ -43,7 +43,7 @@ impl Bed {
         }
     }
 
-    async fn krl(&self) -> (Keys, Krl) {
+    pub(super) async fn krl(&self) -> (Keys, Krl) {
         let (keys, krl) = self.store.keys_and_krl(self.account, None).await.unwrap();
         let krl = krl.unwrap();
         // Whatever it says, it says it as sshd reads it, and the same at every reading.
@@ -54,7 +54,7 @@ impl Bed {
         (keys, krl)
     }
 
-    async fn revoked(&self) -> Vec<u64> {
+    pub(super) async fn revoked(&self) -> Vec<u64> {
         let (_, krl) = self.krl().await;
         let of_ca = krl.certificates.values().next().unwrap();
         of_ca.serials.ranges().flatten().collect()
