@@ -1,12 +1,13 @@
 //! Certificates by the store's own handle: what revokes them, and what stands in the list.
 
+use super::super::super::permissions::Permissions;
 use super::*;
 use crate::trust::{Krl, Role, Signer, probe_key_id};
 use crate::wire::CaState;
 
 const HOUR: i64 = 3_600_000;
 
-fn new_ca(seed: u8) -> NewCa {
+pub(super) fn new_ca(seed: u8) -> NewCa {
     NewCa {
         public_key: Signer::from_seed(&[seed; 32]).public().to_string(),
         sealed: vec![seed],
@@ -295,14 +296,19 @@ async fn a_certificate_ends_with_the_session_or_the_api_key_that_got_it() {
     assert_eq!(set.await.unwrap(), Some(1));
     assert_eq!(bed.revoked().await, [one, two, three]);
 
-    let by_key = async || {
+    let by_key = async |secret: u8| {
+        let seen = ApiKeySeen {
+            id: 1,
+            hash: [secret; 32],
+            rights: Arc::new(Permissions::all()),
+        };
         let new = CertificateRow {
-            api_key: Some(1),
+            api_key: Some(seen),
             ..row(ca, &fingerprint(1), HOUR)
         };
         bed.issue(new, 7_000).await
     };
-    let serial = by_key().await;
+    let serial = by_key(1).await;
     let secret = Secret {
         hash: [99; 32],
         tail: "tail".to_owned(),
@@ -315,7 +321,7 @@ async fn a_certificate_ends_with_the_session_or_the_api_key_that_got_it() {
     assert_eq!(bed.revoked().await, [one, two, three, serial]);
     let woken = *bed.woken.lock().unwrap().last().unwrap();
     assert!(woken.revision.is_some() && woken.access && woken.revoked == 1);
-    let serial = by_key().await;
+    let serial = by_key(99).await;
     let deleted = bed
         .store
         .delete_api_key(bed.actor(), 1, |_| Ok::<_, ()>(()), at(9_000));

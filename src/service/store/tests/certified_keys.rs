@@ -1,6 +1,6 @@
 //! Certificates over keys that are not on every instance: there are none.
 
-use super::certificates::row;
+use super::certificates::{new_ca, row};
 use super::*;
 
 const HOUR: i64 = 3_600_000;
@@ -129,4 +129,94 @@ async fn a_fresh_key_that_becomes_less_takes_its_certificates_along() {
     assert_eq!(bed.revoked().await, wanted[1..]);
     let (keys, krl) = bed.krl().await;
     assert_eq!(krl.version, keys.head.revision);
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_stays_listed_while_a_slow_clock_would_take_it() {
+    let bed = bed().await;
+    let ca = bed.ca(1, 1_000).await.id;
+    let early = bed.issue(row(ca, &key(1).fingerprint, HOUR), 2_000).await;
+    let minute = HOUR / 60;
+    let late = row(ca, &key(2).fingerprint, 2 * HOUR - 5 * minute);
+    let late = bed.issue(late, 2_000).await;
+    for serial in [early, late] {
+        let which = Which::Serial(i64::try_from(serial).unwrap());
+        let revoked = bed
+            .store
+            .revoke_certificates(bed.actor(), which, false, at(3_000));
+        assert_eq!(revoked.await.unwrap(), CertificatesRevoked::Done(1, None));
+    }
+    // The first has the list change; the other was over for five minutes.
+    bed.store.forget_certificates(at(2 * HOUR)).await.unwrap();
+    assert_eq!(bed.revoked().await, [late]);
+    bed.store.forget_certificates(at(3 * HOUR)).await.unwrap();
+    assert!(bed.revoked().await.is_empty());
+}
+
+#[tokio::test]
+async fn what_nobody_logs_in_by_is_never_revoked() {
+    let bed = bed().await;
+    bed.ca(1, 1_000).await;
+    let live = crate::trust::probe_key_id(bed.account, None);
+    let which = Which::KeyId(live.clone());
+    let revoked = bed
+        .store
+        .revoke_certificates(bed.actor(), which, false, at(2_000));
+    assert!(matches!(
+        revoked.await.unwrap(),
+        CertificatesRevoked::Done(..)
+    ));
+    let probe = crate::trust::probe_key();
+    let revoked = bed
+        .store
+        .revoke_fingerprint(bed.actor(), probe.fingerprint(), at(3_000));
+    assert!(matches!(revoked.await.unwrap(), RevokedText::Done(_)));
+    let (_, krl) = bed.krl().await;
+    assert!(!krl.revokes_key(probe.blob()));
+    let ids = &krl.certificates.values().next().unwrap().key_ids;
+    assert!(!ids.contains(live.as_bytes()) && ids.len() == 1);
+}
+
+#[tokio::test]
+async fn an_instance_that_is_being_removed_gets_no_host_certificate_any_more() {
+    let bed = bed().await;
+    let made = bed
+        .store
+        .cas(bed.account, crate::trust::Role::Host, new_ca(1), at(1_000));
+    let ca = made.await.unwrap().remove(0).id;
+    let instance = bed.instance(1).await;
+    let enrolled = bed
+        .store
+        .call(|db| Ok(db.execute("UPDATE instances SET identity_key = 'key'", [])?));
+    assert_eq!(enrolled.await.unwrap(), 1);
+    let host = crate::trust::Signer::from_seed(&[7; 32]).public();
+    let seen = bed
+        .store
+        .see_host_keys(bed.actor(), instance, vec![host.clone()], at(2_000));
+    assert_eq!(seen.await.unwrap().unwrap().keys.len(), 1);
+    let fingerprint = host.fingerprint().to_string();
+    let new = CertificateRow {
+        instance: Some(instance),
+        ..row(ca, &fingerprint, HOUR)
+    };
+    let serial = bed.issue(new.clone(), 2_000).await;
+    // The owner removes it while the certificate is signed.
+    let removed = bed
+        .store
+        .remove_instance(bed.actor(), instance, (false, false), at(3_000));
+    assert!(removed.await.unwrap());
+    let given = GivenRow {
+        serial,
+        certificate: "certificate".to_owned(),
+        names: vec!["instance-1.sshkeyd".to_owned()],
+        ca,
+        valid_after: at(0),
+        valid_before: at(HOUR),
+    };
+    let kept = bed
+        .store
+        .keep_host_certificate(instance, fingerprint, given, at(3_000));
+    assert!(!kept.await.unwrap());
+    let late = bed.store.add_certificate(bed.actor(), new, at(4_000));
+    assert_eq!(late.await.unwrap(), Issued::Changed);
 }
