@@ -61,6 +61,15 @@ fn first_key(n: u8) -> Option<FirstKey> {
     })
 }
 
+/// The account's first API key, by the secret that it has.
+fn seen(secret: u8) -> ApiKeySeen {
+    ApiKeySeen {
+        id: 1,
+        hash: [secret; 32],
+        rights: Arc::new(super::super::permissions::Permissions::all()),
+    }
+}
+
 fn key(n: u8) -> NewKey {
     NewKey {
         name: format!("key {n}"),

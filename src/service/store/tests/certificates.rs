@@ -1,6 +1,5 @@
 //! Certificates by the store's own handle: what revokes them, and what stands in the list.
 
-use super::super::super::permissions::Permissions;
 use super::*;
 use crate::trust::{Krl, Role, Signer, probe_key_id};
 use crate::wire::CaState;
@@ -297,13 +296,8 @@ async fn a_certificate_ends_with_the_session_or_the_api_key_that_got_it() {
     assert_eq!(bed.revoked().await, [one, two, three]);
 
     let by_key = async |secret: u8| {
-        let seen = ApiKeySeen {
-            id: 1,
-            hash: [secret; 32],
-            rights: Arc::new(Permissions::all()),
-        };
         let new = CertificateRow {
-            api_key: Some(seen),
+            api_key: Some(seen(secret)),
             ..row(ca, &fingerprint(1), HOUR)
         };
         bed.issue(new, 7_000).await
