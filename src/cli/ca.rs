@@ -44,6 +44,10 @@ enum Action {
 struct RotateArgs {
     /// Which
     role: Of,
+    /// Somebody else may have the one that signs: it and all certificates by it are good for
+    /// nothing at once, and the new one waits for nobody
+    #[arg(long)]
+    compromised: bool,
     #[command(flatten)]
     password: PasswordArgs,
     /// Wait until it signs, ten minutes by default
@@ -116,6 +120,7 @@ async fn rotate(args: RotateArgs, person: &mut Person, out: &mut Output) -> anyh
     let call = async |code: Option<String>| {
         let mut body = RotateCa {
             role,
+            compromised: args.compromised,
             person: PasswordGiven {
                 password: password.to_string(),
                 code,
@@ -139,7 +144,13 @@ async fn rotate(args: RotateArgs, person: &mut Person, out: &mut Output) -> anyh
             standing(&new)
         ));
         if role == CaRole::Host {
-            out.note("let everybody run `sshkeyd known-hosts --write` before it signs");
+            let when = match args.compromised {
+                true => "now: it signs already",
+                false => "before it signs",
+            };
+            out.note(&format!(
+                "let everybody run `sshkeyd known-hosts --write` {when}"
+            ));
         }
     }
     let mut signs = new.state == CaState::Signing;

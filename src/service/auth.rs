@@ -14,7 +14,7 @@ use super::api::{ApiError, Asked};
 use super::holds::Holder;
 use super::limits::{self, Limits};
 use super::permissions::Permissions;
-use super::store::{Actor, AgentSession, AnySession, ApiKeyRow, By, Hash, SessionKind};
+use super::store::{Actor, AgentSession, AnySession, ApiKeyRow, ApiKeySeen, By, Hash, SessionKind};
 use super::token::Kind;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -71,6 +71,18 @@ impl Caller {
     pub(super) fn left(&self, now: Timestamp) -> Option<Duration> {
         let left = self.ends?.duration_since(now);
         Some(Duration::try_from(left).unwrap_or(Duration::ZERO))
+    }
+
+    /// The API key as it was let in, where it is one.
+    pub(super) fn api_key(&self) -> Option<ApiKeySeen> {
+        match self.bearing {
+            Bearing::Session(..) => None,
+            Bearing::ApiKey(id) => Some(ApiKeySeen {
+                id,
+                hash: self.token,
+                rights: self.rights.clone(),
+            }),
+        }
     }
 
     /// Who holds the queries that it holds.

@@ -88,8 +88,10 @@ impl Service {
         let (key, _) = PublicKey::parse_text(&new.public_key)
             .map_err(|error| ApiError::bad(error.code(), format!("public_key: {error}")))?;
         let ttl = ttl(new.ttl.as_deref())?;
+        let mut listed = false;
         for _ in 0..TRIES {
-            if let Some(made) = Box::pin(self.try_certify(caller, &key, ttl)).await? {
+            let made = Box::pin(self.try_certify(caller, &key, ttl, &mut listed)).await?;
+            if let Some(made) = made {
                 return Ok(made);
             }
             // What changed may be the token itself.
@@ -101,24 +103,33 @@ impl Service {
         ))
     }
 
-    /// The same; `None`: something changed meanwhile.
-    async fn try_certify(
+    /// The same; `None`: something changed meanwhile. A key that was `listed` as the account's is
+    /// never taken for a fresh one.
+    pub(super) async fn try_certify(
         &self,
         caller: &Caller,
         key: &PublicKey,
         ttl: SignedDuration,
+        listed: &mut bool,
     ) -> Result<Option<UserCertificate>, ApiError> {
         let (account, now) = (caller.account(), self.now());
         let fingerprint = key.fingerprint().to_string();
         let known = self.store.key_of(account, fingerprint.clone()).await?;
+        if known.is_none() && *listed {
+            return Err(ApiError::conflict(
+                "changed",
+                "the key was deleted at the same time; ask over another",
+            ));
+        }
+        *listed = known.is_some();
         let limits = known
             .as_ref()
             .map_or(Ok(Limits::none()), |row| limits(&row.options))?;
         let (valid_after, valid_before) = times(now, ttl, known.as_ref(), caller)?;
         let (ca, signer) = self.signing_ca(account, Role::User).await?;
-        let (session, api_key) = match caller.bearing {
-            Bearing::Session(id, _) => (Some(id), None),
-            Bearing::ApiKey(id) => (None, Some(id)),
+        let session = match caller.bearing {
+            Bearing::Session(id, _) => Some(id),
+            Bearing::ApiKey(_) => None,
         };
         let key_id = key_id(account, known.as_ref().map(|row| row.id), caller.bearing);
         let row = CertificateRow {
@@ -127,7 +138,7 @@ impl Service {
             fingerprint,
             ssh_key: known.as_ref().map(|row| (row.id, row.revision)),
             session,
-            api_key,
+            api_key: caller.api_key(),
             instance: None,
             valid_after,
             valid_before,
@@ -137,6 +148,7 @@ impl Service {
             Issued::Serial(serial) => serial,
             Issued::Changed => return Ok(None),
             Issued::Revoked => return Err(revoked(&key_id)),
+            Issued::NotEverywhere => return Err(not_everywhere()),
             Issued::TooMany => return Err(too_many()),
         };
         let principals = [account_principal(account)];
@@ -231,6 +243,14 @@ fn revoked(key_id: &str) -> ApiError {
         format!(
             "the account revoked this key, or the key ID {key_id}; make a new key, or log in anew"
         ),
+    )
+}
+
+fn not_everywhere() -> ApiError {
+    ApiError::conflict(
+        "not-everywhere",
+        "a certificate opens every instance of the account, and this key is not on all of them; \
+         give the key scope all and attach it where it was detached, or ask over a fresh key",
     )
 }
 

@@ -158,7 +158,7 @@ impl Service {
         let added = self.store.add_certificate(actor.clone(), new, now);
         let serial = match added.await? {
             Issued::Serial(serial) => serial,
-            Issued::Changed | Issued::Revoked => {
+            Issued::Changed | Issued::Revoked | Issued::NotEverywhere => {
                 let detail = "the instance, or the account's CA, is being changed; ask again";
                 return Err(ApiError::conflict("changed", detail));
             }

@@ -45,6 +45,15 @@ impl Service {
         Ok(self.settle_rotations().await?)
     }
 
+    /// Puts another CA into the place of all: those that somebody else may sign by.
+    pub(super) async fn replace_cas(&self, actor: Actor, role: Role) -> Result<(), StoreError> {
+        let (account, now) = (actor.account, self.now());
+        let replaced = self.store.replace_cas(actor, role, self.new_ca(), now);
+        let revoked = replaced.await?;
+        tracing::warn!(account, ?role, revoked, "CAs replaced as compromised");
+        Ok(())
+    }
+
     /// Lets every CA sign that waits for nobody. Two replicas may do this at the same moment.
     pub(super) async fn settle_rotations(&self) -> Result<(), StoreError> {
         let now = self.now();

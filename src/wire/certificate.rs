@@ -112,6 +112,10 @@ pub enum CaState {
 pub struct RotateCa {
     /// Which.
     pub role: CaRole,
+    /// Somebody else may have the private half of those that sign: they, and all certificates by
+    /// them, are good for nothing at once, and the new one waits for nobody.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub compromised: bool,
     /// Whose word it is.
     #[serde(flatten)]
     pub person: PasswordGiven,

@@ -120,7 +120,11 @@ pub(super) async fn rotate(
 ) -> Result<(StatusCode, axum::Json<Cas>), ApiError> {
     service.check_password(&caller, body.person).await?;
     let role = rotation::role(body.role);
-    Box::pin(service.rotate_ca(caller.actor.clone(), role)).await?;
+    let actor = caller.actor.clone();
+    match body.compromised {
+        true => Box::pin(service.replace_cas(actor, role)).await?,
+        false => Box::pin(service.rotate_ca(actor, role)).await?,
+    }
     let cas = service.shown_cas(caller.account()).await?;
     Ok((StatusCode::ACCEPTED, axum::Json(cas)))
 }

@@ -13,7 +13,9 @@ use super::db::{
 use super::idempotent::{self, Earlier, Once};
 use super::revocations::{By, revoke_for};
 use super::{Commit, Hash, Kinds, Store, StoreError, millis, time, time_opt};
+pub(in crate::service) use asker::ApiKeySeen;
 use asker::asker;
+pub(super) use asker::is_still;
 use jiff::Timestamp;
 use serde_json::json;
 use subtle::ConstantTimeEq as _;

@@ -9,6 +9,7 @@ use super::accounts::{Keys, advance};
 use super::audit::{Act, Actor, note};
 use super::db;
 use super::db::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use super::revocations::{By, list_is_new, revoke};
 use super::ssh_keys::{self, KeyRow, NewKey, Refused, by_id, by_text, keys_of};
 use super::{Commit, Kinds, MAX_ATTACHMENTS, Store, StoreError};
 use crate::wire::KeyScope;
@@ -169,8 +170,8 @@ impl Store {
             if !has_instance(&tx, account, instance)? {
                 return Ok(AttachedText::NoInstance);
             }
-            let (had, row) = match by_text(&tx, account, &key.public_key)? {
-                Some(row) => (true, row),
+            let (had, (row, certificates)) = match by_text(&tx, account, &key.public_key)? {
+                Some(row) => (true, (row, 0)),
                 None => {
                     if let Some(refused) = ssh_keys::refusal(&tx, account, &key, None)? {
                         return Ok(AttachedText::Refused(refused));
@@ -190,6 +191,7 @@ impl Store {
             }
             let row = by_id(&tx, account, row.id)?.unwrap_or(row);
             tx.commit()?;
+            let commit = commit.map(|commit| commit.revoking(certificates));
             commit.into_iter().for_each(|commit| committed(commit));
             Ok(match had {
                 true => AttachedText::Had(row, set),
@@ -252,12 +254,22 @@ fn put(
         false => "instance.detach",
     };
     let detail = json!({"key": key.id, "name": key.name, "fingerprint": key.fingerprint});
-    note(tx, actor, &Act::done(action, instance, detail), now)?;
+    let act = Act::done(action, instance, detail);
     let kinds = Kinds::SSH_KEYS | Kinds::INSTANCES | Kinds::AUDIT;
     if is_there(key.scope, before) == there {
+        note(tx, actor, &act, now)?;
         return Ok((Attached::Already, Some(Commit::of(account, kinds))));
     }
     let revision = advance(tx, account, now)?;
+    let certificates = match there {
+        true => 0,
+        // They open every instance, this one too.
+        false => revoke(tx, account, &By::Fingerprint(&key.fingerprint), now)?,
+    };
+    if certificates > 0 {
+        list_is_new(tx, account)?;
+    }
+    note(tx, actor, &act.with_certificates(certificates), now)?;
     if there {
         // Whoever waits for the key waits for the list that has it on this instance.
         tx.prepare_cached("UPDATE ssh_keys SET revision = ?2 WHERE id = ?1")?
@@ -270,7 +282,7 @@ fn put(
             .exists([key.id])?;
     let commit = Commit {
         kinds,
-        ..Commit::revision(account, revision)
+        ..Commit::revision(account, revision).revoking(certificates)
     };
     Ok((Attached::Done { nowhere }, Some(commit)))
 }
@@ -280,6 +292,16 @@ fn count(db: &Connection, account: i64) -> db::Result<i64> {
         "SELECT count(*) FROM ssh_keys k JOIN attachments a ON a.key = k.id WHERE k.account = ?1",
     )?
     .query_row([account], |row| row.get(0))
+}
+
+/// Whether a key is on every instance, those to come too: it is of scope `all`, and detached from
+/// none.
+pub(super) fn is_everywhere(db: &Connection, key: i64) -> db::Result<bool> {
+    db.prepare_cached(
+        "SELECT 1 FROM ssh_keys k WHERE k.id = ?1 AND k.scope = 'all' AND NOT EXISTS (
+           SELECT 1 FROM attachments a WHERE a.key = k.id AND a.attached = 0)",
+    )?
+    .exists([key])
 }
 
 fn has_instance(db: &Connection, account: i64, instance: i64) -> db::Result<bool> {

@@ -9,7 +9,7 @@ use super::db;
 use super::db::{
     Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params,
 };
-use super::revocations::list_changed;
+use super::revocations::{By, list_changed, revoke};
 use super::{Commit, REMOVAL_GRACE, Store, StoreError, millis, time, time_opt};
 use crate::keys::PublicKey;
 use crate::trust::Role;
@@ -153,6 +153,56 @@ impl Store {
             tx.commit()?;
             committed(Commit::revision(account, revision));
             Ok(CaRotation::Begun)
+        })
+        .await
+    }
+
+    /// Puts another CA into the place of all of this role, at once: they leave every list, a user CA
+    /// is revoked as a key is, and what they signed is good for nothing. Gives how many user
+    /// certificates were good until now.
+    pub(in crate::service) async fn replace_cas(
+        &self,
+        actor: Actor,
+        role: Role,
+        new: NewCa,
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
+        let (account, committed) = (actor.account, self.committed.clone());
+        self.call(move |db| {
+            let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
+            let gone = cas_of(&tx, account, role)?;
+            let revoked = match role {
+                Role::User => revoke(&tx, account, &By::All, now)?,
+                Role::Host => 0,
+            };
+            for ca in gone.iter().filter(|_| role == Role::User) {
+                // Also where sshd trusts it by a line of somebody's own.
+                tx.execute(
+                    "INSERT INTO revoked_keys (account, fingerprint, public_key, revoked_at)
+                     VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+                    params![
+                        account,
+                        ca.fingerprint().unwrap_or_default(),
+                        ca.public_key,
+                        millis(now)
+                    ],
+                )?;
+            }
+            tx.execute(
+                "DELETE FROM cas WHERE account = ?1 AND role = ?2",
+                params![account, word(role)],
+            )?;
+            let added = add_ca(&tx, account, role, CaState::Signing, &new, now)?;
+            let Some(revision) = added else {
+                return Err(StoreError::Lost);
+            };
+            let gone: Vec<String> = gone.into_iter().map(|ca| ca.public_key).collect();
+            let detail = json!({"role": word(role), "public_key": new.public_key, "gone": gone});
+            let act = Act::done("ca.replace", account, detail).with_certificates(revoked);
+            note(&tx, &actor, &act, now)?;
+            tx.commit()?;
+            committed(Commit::revision(account, revision).revoking(revoked));
+            Ok(revoked)
         })
         .await
     }

@@ -5,6 +5,8 @@
 //! key that it is over, are still there: what ends one of them later finds the row.
 
 use super::account_acts::is_disabled;
+use super::api_keys::{ApiKeySeen, is_still};
+use super::attachments::is_everywhere;
 use super::audit::{Act, Actor, note};
 use super::db;
 use super::db::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
@@ -26,8 +28,13 @@ pub(in crate::service) const MAX_CERTIFICATES: i64 = 100_000;
 /// of its own, which every instance fetches.
 const LEAVES_AFTER: SignedDuration = SignedDuration::from_hours(1);
 
+/// What leaves then has been over for so long: a machine whose clock is behind would take a revoked
+/// certificate again that left at its end. Clocks that are off by half of it are told of
+/// (`clock-wrong`).
+const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_mins(10);
+
 /// A certificate that is to be signed.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(in crate::service) struct CertificateRow {
     /// The CA that signs.
     pub(in crate::service) ca: i64,
@@ -40,7 +47,7 @@ pub(in crate::service) struct CertificateRow {
     /// The session that asked.
     pub(in crate::service) session: Option<i64>,
     /// The API key that asked.
-    pub(in crate::service) api_key: Option<i64>,
+    pub(in crate::service) api_key: Option<ApiKeySeen>,
     /// A host's.
     pub(in crate::service) instance: Option<i64>,
     /// Good from then on.
@@ -58,6 +65,8 @@ pub(in crate::service) enum Issued {
     Changed,
     /// The key, or the key ID, is revoked.
     Revoked,
+    /// The key is not on every instance of the account, as a certificate over it would be.
+    NotEverywhere,
     /// The account has as many as it may.
     TooMany,
 }
@@ -74,7 +83,7 @@ impl Store {
         let (account, committed) = (actor.account, self.committed.clone());
         self.call(move |db| {
             let tx = db.transaction_with_behavior(TransactionBehavior::Account(account))?;
-            if let Some(refused) = refusal(&tx, account, &new, now)? {
+            if let Some(refused) = refusal(&tx, &actor, &new, now)? {
                 return Ok(refused);
             }
             let serial: i64 = tx
@@ -91,7 +100,7 @@ impl Store {
                         new.fingerprint,
                         new.ssh_key.map(|(id, _)| id),
                         new.session,
-                        new.api_key,
+                        new.api_key.as_ref().map(|key| key.id),
                         new.instance,
                         millis(new.valid_after),
                         millis(new.valid_before)
@@ -153,10 +162,11 @@ impl Store {
 /// Why the certificate is not to be.
 fn refusal(
     tx: &Connection,
-    account: i64,
+    actor: &Actor,
     new: &CertificateRow,
     now: Timestamp,
 ) -> db::Result<Option<Issued>> {
+    let account = actor.account;
     let signs = tx
         .prepare_cached("SELECT 1 FROM cas WHERE id = ?1 AND account = ?2 AND state = 'signing'")?
         .exists([new.ca, account])?;
@@ -165,7 +175,9 @@ fn refusal(
     }
     if let Some(instance) = new.instance {
         let there = tx
-            .prepare_cached("SELECT 1 FROM instances WHERE id = ?1 AND account = ?2")?
+            .prepare_cached(
+                "SELECT 1 FROM instances WHERE id = ?1 AND account = ?2 AND removal_keys IS NULL",
+            )?
             .exists([instance, account])?;
         return Ok((!there).then_some(Issued::Changed));
     }
@@ -177,14 +189,9 @@ fn refusal(
             )?
             .exists([session, account, millis(now)])?,
     };
-    let api_key_is_over = match new.api_key {
+    let api_key_is_over = match &new.api_key {
         None => false,
-        Some(key) => !tx
-            .prepare_cached(
-                "SELECT 1 FROM api_keys WHERE id = ?1 AND account = ?2
-                   AND (expires_at IS NULL OR expires_at > ?3)",
-            )?
-            .exists([key, account, millis(now)])?,
+        Some(seen) => !is_still(tx, actor, seen, now)?,
     };
     let kept: Option<(i64, i64)> = tx
         .prepare_cached(
@@ -209,10 +216,19 @@ fn refusal(
     if key_is_revoked || id_is_revoked {
         return Ok(Some(Issued::Revoked));
     }
+    if let Some((key, _)) = kept
+        && !is_everywhere(tx, key)?
+    {
+        return Ok(Some(Issued::NotEverywhere));
+    }
     let live: i64 = tx
         .prepare_cached(
-            "SELECT count(*) FROM certificates
-             WHERE account = ?1 AND valid_before > ?2 AND instance IS NULL",
+            // What was revoked stands in the list for some time after its end.
+            "SELECT (SELECT count(*) FROM certificates
+                     WHERE account = ?1 AND valid_before > ?2 AND instance IS NULL)
+                  + (SELECT count(*) FROM certificates
+                     WHERE account = ?1 AND valid_before <= ?2 AND instance IS NULL
+                       AND revoked_at IS NOT NULL)",
         )?
         .query_row([account, millis(now)], |row| row.get(0))?;
     Ok((live >= MAX_CERTIFICATES).then_some(Issued::TooMany))
@@ -236,19 +252,21 @@ fn changing(db: &Connection, now: Timestamp) -> db::Result<Vec<i64>> {
 /// done it.
 fn forget(tx: &Transaction<'_>, account: i64, now: Timestamp) -> db::Result<bool> {
     let at = [account, millis(now)];
+    let over = now.checked_sub(CLOCKS_DIFFER).unwrap_or(Timestamp::MIN);
+    let over = [account, millis(over)];
     let mut gone = tx.execute(
         "DELETE FROM certificates
          WHERE account = ?1 AND valid_before <= ?2 AND revoked_at IS NOT NULL",
-        at,
+        over,
     )?;
     gone += tx.execute(
         "DELETE FROM revoked_key_ids WHERE account = ?1 AND until <= ?2",
-        at,
+        over,
     )?;
     gone += tx.execute(
         "UPDATE accounts SET serials_below = NULL, serials_until = NULL
          WHERE id = ?1 AND serials_until <= ?2",
-        at,
+        over,
     )?;
     let left: Vec<String> = tx
         .prepare_cached(

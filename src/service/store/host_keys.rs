@@ -90,7 +90,7 @@ impl Store {
     }
 
     /// Keeps a certificate that was signed. One with other names takes the place of those before;
-    /// false: the key has the owner's word no more.
+    /// false: the key has the owner's word no more, or the instance is being removed.
     pub(in crate::service) async fn keep_host_certificate(
         &self,
         instance: i64,
@@ -105,7 +105,9 @@ impl Store {
             let was: Option<Option<String>> = tx
                 .prepare_cached(
                     "SELECT names FROM host_keys
-                     WHERE instance = ?1 AND fingerprint = ?2 AND state = 'approved'",
+                     WHERE instance = ?1 AND fingerprint = ?2 AND state = 'approved'
+                       AND EXISTS (SELECT 1 FROM instances
+                                   WHERE id = ?1 AND removal_keys IS NULL)",
                 )?
                 .query_row(params![instance, fingerprint], |row| row.get(0))
                 .optional()?;
@@ -118,6 +120,10 @@ impl Store {
                        AND (serial <> ?4 OR ?5)",
                     params![instance, fingerprint, millis(now), serial, !kept],
                 )?;
+            }
+            if !kept {
+                tx.commit()?;
+                return Ok(false);
             }
             tx.execute(
                 "UPDATE host_keys SET serial = ?3, certificate = ?4, names = ?5, ca = ?6,
@@ -135,7 +141,7 @@ impl Store {
                 ],
             )?;
             tx.commit()?;
-            Ok(kept)
+            Ok(true)
         })
         .await
     }

@@ -9,6 +9,7 @@ use super::orders::Of;
 use super::revocations::{By, list_is_new, revoke};
 use super::ssh_keys::{self, KeyRow, NewKey, Refused, act, by_id, by_text, key_row, scope_word};
 use super::{Commit, MAX_ORDERS, Store, StoreError, millis, orders};
+use crate::wire::KeyScope;
 use jiff::Timestamp;
 
 /// What became of an edit.
@@ -103,10 +104,13 @@ impl Store {
                     ],
                     key_row,
                 )?;
-            let certificates = match opens_less(&before, &after) {
+            let mut certificates = match opens_less(&before, &after) {
                 true => revoke(&tx, account, &By::Fingerprint(&before.fingerprint), now)?,
                 false => 0,
             };
+            if new_text {
+                certificates += after.revoke_wider(&tx, account, now)?;
+            }
             if certificates > 0 {
                 list_is_new(&tx, account)?;
             }
@@ -134,12 +138,13 @@ impl Store {
 }
 
 /// Whether certificates of before may open what the key does not any more: another text, other
-/// options, an earlier end.
+/// options, an earlier end, not every instance.
 fn opens_less(before: &KeyRow, after: &KeyRow) -> bool {
     let end = |key: &KeyRow| key.expires_at.unwrap_or(Timestamp::MAX);
     before.public_key != after.public_key
         || before.options != after.options
         || end(after) < end(before)
+        || (before.scope, after.scope) == (KeyScope::All, KeyScope::Some)
 }
 
 /// The names of what an edit changed.

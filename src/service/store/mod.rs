@@ -45,7 +45,7 @@ pub(super) use account_acts::{AccountRow, Remains, Switched};
 pub(super) use accounts::{Added, FirstKey, Keys};
 pub(super) use agents::{AgentSession, EnrolRequest, Enrolled, RenewRequest, Renewed};
 pub(super) use api_keys::{
-    ApiKeyEdit, ApiKeyMade, ApiKeyRow, MAX_API_KEYS, NewApiKeyRow, Secret, Touched,
+    ApiKeyEdit, ApiKeyMade, ApiKeyRow, ApiKeySeen, MAX_API_KEYS, NewApiKeyRow, Secret, Touched,
 };
 pub(super) use attachments::{Attached, AttachedText};
 pub(super) use audit::{Act, Actor, AuditRow, By};

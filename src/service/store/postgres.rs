@@ -185,15 +185,17 @@ pub(super) fn bring_up_to_date(db: &mut Connection) -> Result<(), StoreError> {
 /// Has every table's numbers go on far ahead: which were given out after the copy was made nobody
 /// can say. What others knew of changes is of another time.
 pub(super) fn number_ahead(tx: &Connection, by: i64) -> Result<(), StoreError> {
-    let tables = tx
+    // Not every table calls it `id`.
+    let numbers = tx
         .prepare(
-            "SELECT CAST(table_name AS TEXT) AS name FROM information_schema.columns
+            "SELECT CAST(table_name AS TEXT) AS name, CAST(column_name AS TEXT) AS number
+             FROM information_schema.columns
              WHERE table_schema = current_schema() AND is_identity = 'YES' ORDER BY 1",
         )?
-        .query_map([], |row| row.get::<_, String>("name"))?
-        .collect::<db::Result<Vec<_>>>()?;
-    for table in tables {
-        let sequence = format!("pg_get_serial_sequence('{table}', 'id')");
+        .query_map([], |row| Ok((row.get("name")?, row.get("number")?)))?
+        .collect::<db::Result<Vec<(String, String)>>>()?;
+    for (table, number) in numbers {
+        let sequence = format!("pg_get_serial_sequence('{table}', '{number}')");
         tx.query_row(
             &format!("SELECT setval({sequence}, nextval({sequence}) + ?1)"),
             [by],

@@ -3,7 +3,10 @@
 use super::accounts::advance;
 use super::audit::{Act, Actor, note};
 use super::db;
-use super::db::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
+use super::db::{
+    Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params,
+};
+use super::revocations::{By, list_is_new, revoke};
 use super::{Commit, MAX_KEY_BYTES, MAX_KEYS, Store, StoreError, millis, revision, time, time_opt};
 use crate::wire::KeyScope;
 use jiff::Timestamp;
@@ -93,9 +96,9 @@ impl Store {
                 return Ok(no.into());
             }
             let revision = advance(&tx, account, now)?;
-            let saved = insert(&tx, &actor, key.clone(), revision, now)?;
+            let (saved, certificates) = insert(&tx, &actor, key.clone(), revision, now)?;
             tx.commit()?;
-            committed(Commit::revision(account, revision));
+            committed(Commit::revision(account, revision).revoking(certificates));
             Ok(Saved::New(saved))
         })
         .await
@@ -189,14 +192,15 @@ pub(super) fn by_id(db: &Connection, account: i64, id: i64) -> db::Result<Option
         .optional()
 }
 
-/// Adds a key that nothing refuses, as part of this revision.
+/// Adds a key that nothing refuses, as part of this revision; gives how many certificates over it
+/// were good until now, and opened more than it does.
 pub(super) fn insert(
-    tx: &Connection,
+    tx: &Transaction<'_>,
     actor: &Actor,
     key: NewKey,
     revision: u64,
     now: Timestamp,
-) -> db::Result<KeyRow> {
+) -> db::Result<(KeyRow, usize)> {
     let saved = tx
         .prepare_cached(
             "INSERT INTO ssh_keys (account, name, public_key, fingerprint, options, created_at,
@@ -217,8 +221,30 @@ pub(super) fn insert(
             ],
             key_row,
         )?;
-    note(tx, actor, &act("ssh-key.add", &saved), now)?;
-    Ok(saved)
+    let certificates = saved.revoke_wider(tx, actor.account, now)?;
+    let act = act("ssh-key.add", &saved).with_certificates(certificates);
+    note(tx, actor, &act, now)?;
+    Ok((saved, certificates))
+}
+
+impl KeyRow {
+    /// Revokes what certificates it got as a key that the account did not have, as part of this
+    /// revision, where it opens less than they do; how many were good until now.
+    pub(super) fn revoke_wider(
+        &self,
+        tx: &Transaction<'_>,
+        account: i64,
+        now: Timestamp,
+    ) -> db::Result<usize> {
+        if self.scope == KeyScope::All && self.options.is_empty() && self.expires_at.is_none() {
+            return Ok(0);
+        }
+        let count = revoke(tx, account, &By::Fingerprint(&self.fingerprint), now)?;
+        if count > 0 {
+            list_is_new(tx, account)?;
+        }
+        Ok(count)
+    }
 }
 
 /// What is said of a key in the audit log.

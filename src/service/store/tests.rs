@@ -2,6 +2,7 @@
 
 mod attachments;
 mod certificates;
+mod certified_keys;
 
 use super::db::TransactionBehavior;
 use super::*;
@@ -58,6 +59,15 @@ fn first_key(n: u8) -> Option<FirstKey> {
         tail: "tail".to_owned(),
         sealed: Vec::new(),
     })
+}
+
+/// The account's first API key, by the secret that it has.
+fn seen(secret: u8) -> ApiKeySeen {
+    ApiKeySeen {
+        id: 1,
+        hash: [secret; 32],
+        rights: Arc::new(super::super::permissions::Permissions::all()),
+    }
 }
 
 fn key(n: u8) -> NewKey {

@@ -352,3 +352,25 @@ async fn probes_are_what_the_signed_list_says_and_nobodys() {
     // They are no certificates of anyone: none is written down.
     assert_eq!(bed.krl().await, krl);
 }
+
+#[tokio::test]
+async fn a_certificate_opens_no_instance_that_its_key_does_not() {
+    let bed = Bed::new().await;
+    let agent = bed.agent().await;
+    let some = json!({"name": "mine", "public_key": ED, "scope": "some"});
+    let saved: Value = bed.own("POST /v1/ssh-keys", Some(some)).await.of(201);
+    let path = format!("/v1/ssh-keys/{}", saved["id"]);
+    let here = format!("/v1/instances/{}/ssh-keys/{}", agent.instance, saved["id"]);
+    let ask = async || bed.certify(&bed.key, json!({"public_key": ED})).await;
+    assert_eq!(ask().await.code(), (409, "not-everywhere"));
+    let all = json!({"scope": "all"});
+    let edited = bed.own(&format!("PATCH {path}"), Some(all)).await;
+    assert!(edited.status.is_success());
+    let made: UserCertificate = ask().await.of(201);
+    let detached = bed.own(&format!("DELETE {here}"), None).await;
+    assert!(detached.status.is_success());
+    let ca = keys(&bed.cas().await.user_ca).remove(0);
+    let krl = bed.krl().await;
+    assert!(krl.certificates[ca.blob()].serials.contains(made.serial));
+    assert_eq!(ask().await.code(), (409, "not-everywhere"));
+}

@@ -2,9 +2,10 @@
 
 use super::people::{EMAIL, PASSWORD, person, session};
 use super::*;
+use crate::keys::PublicKey;
 use crate::service::api::{Asked, Face};
 use crate::service::auth::{Caller, Identity, Means};
-use crate::wire::{AccountSession, ApiKeySecret, Page, PasswordGiven, SshKey};
+use crate::wire::{AccountSession, ApiKeySecret, NewUserCertificate, Page, PasswordGiven, SshKey};
 use axum::body::Bytes;
 use hyper::body::{Body as HttpBody, Frame};
 use std::convert::Infallible;
@@ -132,4 +133,56 @@ async fn a_password_is_good_for_nothing_once_the_session_that_gives_it_went() {
     session(&bed).await;
     let account = store.credentials_of(EMAIL).await.unwrap().unwrap();
     assert_ne!(account.password.as_deref(), Some("$argon2id$other"));
+}
+
+/// A certificate over a fresh key.
+fn fresh() -> NewUserCertificate {
+    NewUserCertificate {
+        public_key: ED.to_owned(),
+        ttl: None,
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_became_less_while_it_asks_gets_no_certificate() {
+    let bed = Bed::new().await;
+    for (method, change) in [
+        ("PATCH", json!({"permissions": {"api": {"user_write": {}}}})),
+        ("PATCH", json!({"addresses": ["203.0.113.0/24"]})),
+        ("POST", Value::Null),
+        ("DELETE", Value::Null),
+    ] {
+        let key = bed.key_of(json!({"api": {}})).await;
+        let caller = caller(&bed, &key.key).await;
+        assert!(bed.service.certify_user(&caller, &fresh()).await.is_ok());
+        let path = format!("/v1/api-keys/{}", key.about.id);
+        let call = match method {
+            "POST" => format!("POST {path}/reset"),
+            other => format!("{other} {path}"),
+        };
+        let done = bed
+            .own(&call, Some(change).filter(|it| !it.is_null()))
+            .await;
+        assert!(done.status.is_success(), "{call}: {}", done.status);
+        // As one that was let in just before.
+        let error = bed.service.certify_user(&caller, &fresh()).await;
+        assert_eq!(error.unwrap_err().code(), "unauthorized", "{call}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_deleted_while_it_is_certified_is_not_taken_for_a_fresh_one() {
+    let bed = Bed::new().await;
+    let caller = caller(&bed, &bed.key).await;
+    let (key, _) = PublicKey::parse_text(ED).unwrap();
+    let hour = SignedDuration::from_hours(1);
+    let body = json!({"public_key": ED, "options": "restrict,command=\"/bin/true\""});
+    let saved: SshKey = bed.own("POST /v1/ssh-keys", Some(body)).await.of(201);
+    let mut listed = false;
+    let made = bed.service.try_certify(&caller, &key, hour, &mut listed);
+    assert!(made.await.unwrap().is_some() && listed);
+    let delete = format!("DELETE /v1/ssh-keys/{}", saved.id);
+    assert!(bed.own(&delete, None).await.status.is_success());
+    let again = bed.service.try_certify(&caller, &key, hour, &mut listed);
+    assert_eq!(again.await.unwrap_err().code(), "changed");
 }

@@ -3,10 +3,12 @@
 
 use super::super::testing::{self, apart};
 use super::super::{
-    Act, Actor, Added, By, Commit, KeyRow, NewKey, Saved, Store, StoreError, Sweep, db,
+    Act, Actor, Added, By, CertificateRow, Commit, Issued, KeyRow, NewCa, NewKey, Saved, Store,
+    StoreError, Sweep, db,
 };
 use super::*;
 use crate::config::Database;
+use crate::trust::{Role, Signer};
 use crate::wire::KeyScope;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};

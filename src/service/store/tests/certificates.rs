@@ -6,14 +6,14 @@ use crate::wire::CaState;
 
 const HOUR: i64 = 3_600_000;
 
-fn new_ca(seed: u8) -> NewCa {
+pub(super) fn new_ca(seed: u8) -> NewCa {
     NewCa {
         public_key: Signer::from_seed(&[seed; 32]).public().to_string(),
         sealed: vec![seed],
     }
 }
 
-fn row(ca: i64, fingerprint: &str, until: i64) -> CertificateRow {
+pub(super) fn row(ca: i64, fingerprint: &str, until: i64) -> CertificateRow {
     CertificateRow {
         ca,
         key_id: "1/0/1".to_owned(),
@@ -28,14 +28,14 @@ fn row(ca: i64, fingerprint: &str, until: i64) -> CertificateRow {
 }
 
 impl Bed {
-    async fn ca(&self, seed: u8, now: i64) -> CaRow {
+    pub(super) async fn ca(&self, seed: u8, now: i64) -> CaRow {
         let cas = self
             .store
             .cas(self.account, Role::User, new_ca(seed), at(now));
         cas.await.unwrap().remove(0)
     }
 
-    async fn issue(&self, row: CertificateRow, now: i64) -> u64 {
+    pub(super) async fn issue(&self, row: CertificateRow, now: i64) -> u64 {
         let issued = self.store.add_certificate(self.actor(), row, at(now));
         match issued.await.unwrap() {
             Issued::Serial(serial) => serial,
@@ -43,7 +43,7 @@ impl Bed {
         }
     }
 
-    async fn krl(&self) -> (Keys, Krl) {
+    pub(super) async fn krl(&self) -> (Keys, Krl) {
         let (keys, krl) = self.store.keys_and_krl(self.account, None).await.unwrap();
         let krl = krl.unwrap();
         // Whatever it says, it says it as sshd reads it, and the same at every reading.
@@ -54,7 +54,7 @@ impl Bed {
         (keys, krl)
     }
 
-    async fn revoked(&self) -> Vec<u64> {
+    pub(super) async fn revoked(&self) -> Vec<u64> {
         let (_, krl) = self.krl().await;
         let of_ca = krl.certificates.values().next().unwrap();
         of_ca.serials.ranges().flatten().collect()
@@ -295,14 +295,14 @@ async fn a_certificate_ends_with_the_session_or_the_api_key_that_got_it() {
     assert_eq!(set.await.unwrap(), Some(1));
     assert_eq!(bed.revoked().await, [one, two, three]);
 
-    let by_key = async || {
+    let by_key = async |secret: u8| {
         let new = CertificateRow {
-            api_key: Some(1),
+            api_key: Some(seen(secret)),
             ..row(ca, &fingerprint(1), HOUR)
         };
         bed.issue(new, 7_000).await
     };
-    let serial = by_key().await;
+    let serial = by_key(1).await;
     let secret = Secret {
         hash: [99; 32],
         tail: "tail".to_owned(),
@@ -315,7 +315,7 @@ async fn a_certificate_ends_with_the_session_or_the_api_key_that_got_it() {
     assert_eq!(bed.revoked().await, [one, two, three, serial]);
     let woken = *bed.woken.lock().unwrap().last().unwrap();
     assert!(woken.revision.is_some() && woken.access && woken.revoked == 1);
-    let serial = by_key().await;
+    let serial = by_key(99).await;
     let deleted = bed
         .store
         .delete_api_key(bed.actor(), 1, |_| Ok::<_, ()>(()), at(9_000));

@@ -195,3 +195,39 @@ async fn people_have_a_week_to_learn_of_another_host_ca() {
     let bed = Bed { key: token, ..bed };
     assert_eq!(bed.cas().await.host_ca, shown.host_ca[1..]);
 }
+
+#[tokio::test]
+async fn a_ca_that_somebody_else_may_have_is_gone_at_once_with_all_that_it_signed() {
+    let (bed, token) = persons().await;
+    let (_, old) = bed.certified(&token, json!({"public_key": ED})).await;
+    let agent = bed.agent().await;
+    let before = agent.payload(&bed).await;
+    // It trusts the old one only, and nobody waits for it.
+    agent.trusts(&bed, &before.user_ca).await;
+    let waits: Cas = bed.rotate(&token, "user").await.of(202);
+    assert_eq!(states(&waits), [CaState::Signing, CaState::Next]);
+    let body = json!({"role": "user", "password": PASSWORD, "compromised": true});
+    let answer = bed.call(&token, "POST /v1/ca/rotate", Some(body)).await;
+    let shown: Cas = answer.of(202);
+    assert_eq!(states(&shown), [CaState::Signing]);
+    assert!(!waits.user_ca.contains(&shown.user_ca[0]));
+    let after = agent.payload(&bed).await;
+    assert_eq!(after.user_ca, shown.user_ca);
+    assert!(after.revision > before.revision);
+    let krl = bed.krl().await;
+    for ca in keys(&waits.user_ca) {
+        assert!(krl.revokes_key(ca.blob()));
+    }
+    // Whatever serial and key ID a thief gives his own.
+    assert!(krl.revokes_certificate(CertificateRef {
+        ca: old.ca().blob(),
+        serial: 1 << 40,
+        key_id: b"thief",
+        key: b"thief",
+    }));
+    let (_, new) = bed.certified(&token, json!({"public_key": ED})).await;
+    assert_eq!(new.ca(), &keys(&shown.user_ca)[0]);
+    assert!(!krl.revokes_key(new.ca().blob()));
+    let rows = bed.service.store.audit(2, i64::MAX, 100).await.unwrap();
+    assert!(rows.iter().any(|row| row.action == "ca.replace"));
+}
