@@ -142,10 +142,10 @@ impl TrustFiles {
         named: &BTreeSet<String>,
     ) -> Vec<PathBuf> {
         let files = self.clone();
-        let is_named = |path: &Path| named.contains(&path.display().to_string());
-        let keeps_krl = !krl || is_named(&self.krl());
-        let keeps_ca = !user_ca || is_named(&self.user_ca());
+        let named = named.clone();
         let done = off_loop(move || {
+            let keeps_krl = !krl || is_named(&files.krl(), &named);
+            let keeps_ca = !user_ca || is_named(&files.user_ca(), &named);
             let seen = files.see();
             let mut left = Vec::new();
             let Ok(top) = Published::open(&files.directory) else {
@@ -222,6 +222,20 @@ fn found(place: &Published, name: &str) -> Found {
         Ok(_) => Found::Bytes(bytes),
         Err(_) => Found::Odd,
     }
+}
+
+/// Whether one of these values is this file, be it by another way: through a link, or with a
+/// comment behind it.
+fn is_named(path: &Path, named: &BTreeSet<String>) -> bool {
+    if named.contains(&path.display().to_string()) {
+        return true;
+    }
+    let Ok(real) = path.canonicalize() else {
+        return false;
+    };
+    let words = named.iter().flat_map(|value| value.split_ascii_whitespace());
+    let mut paths = words.filter(|word| word.starts_with('/'));
+    paths.any(|word| std::fs::canonicalize(word).is_ok_and(|path| path == real))
 }
 
 /// Names of users; what begins with a dot is a leftover of ours.

@@ -349,3 +349,6 @@ impl TrustFiles {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
