@@ -33,6 +33,8 @@ pub const REVOCATION: &str = "revocation";
 const USER_CA: &str = "user-ca.pub";
 const KRL: &str = "revoked.krl";
 const PRINCIPALS: &str = "principals";
+/// What a list is called that stands in for one that was lost.
+const UNKNOWN: &str = "sshkeyd: nothing is known";
 
 /// Where they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,14 +163,14 @@ impl TrustFiles {
         let seen = self.see();
         Standing {
             user_ca: seen.user_ca.text().map(files::cas_in),
-            krl: seen.krl.krl().map(|krl| krl.version),
+            krl: seen.krl.krl_in_use().map(|krl| krl.version),
         }
     }
 
     /// The revocation list that stands there. May block.
     #[must_use]
     pub fn standing_krl(&self) -> Option<Krl> {
-        self.see().krl.krl()
+        self.see().krl.krl_in_use()
     }
 
     /// What of others stands where our files would: theirs it stays. May block.
@@ -222,7 +224,7 @@ impl TrustFiles {
 
     async fn put_krl(&self, wanted: &WantedKrl, is_named: bool, seen: &Seen, put: &mut Put) {
         let path = self.krl();
-        let stands = || seen.krl.krl().map(|krl| krl.version);
+        let stands = || seen.krl.krl_in_use().map(|krl| krl.version);
         let (version, bytes) = match wanted {
             WantedKrl::Is { version, bytes } if seen.krl.is(bytes) => {
                 put.standing.krl = Some(*version);
@@ -231,22 +233,33 @@ impl TrustFiles {
             }
             WantedKrl::Is { version, bytes } => (*version, Arc::clone(bytes)),
             WantedKrl::AsItStands | WantedKrl::Nothing => {
-                put.standing.krl = stands();
-                if put.standing.krl.is_some() || !is_named {
+                let standing = seen.krl.krl_in_use();
+                put.standing.krl = standing.as_ref().map(|krl| krl.version);
+                let is_known = standing.is_some_and(|krl| krl.comment != UNKNOWN);
+                if !is_named || (is_known && *wanted == WantedKrl::Nothing) {
                     return;
                 }
-                // Nobody gets in as it is. An empty list revokes nothing and lets keys in.
-                let text = "what was revoked is not known here until there is a signed list";
-                put.findings.push(Finding::new(
-                    Code::KrlNotInForce,
-                    path.display().to_string(),
-                    text,
-                ));
-                let krl = Krl {
-                    comment: "sshkeyd: nothing is known".to_owned(),
-                    ..Krl::default()
-                };
-                (0, Arc::new(krl.encode()))
+                if !is_known && *wanted == WantedKrl::AsItStands {
+                    let text = "what was revoked is not known here until there is a signed list";
+                    let about = path.display().to_string();
+                    put.findings
+                        .push(Finding::new(Code::KrlNotInForce, about, text));
+                }
+                match &seen.krl {
+                    // Others may change it, or soon cannot read it: the same is put in its place.
+                    Found::Odd(Some(bytes)) if put.standing.krl.is_some() => {
+                        (put.standing.krl.unwrap_or(0), Arc::new(bytes.clone()))
+                    }
+                    _ if put.standing.krl.is_some() => return,
+                    // Nobody gets in as it is. An empty list revokes nothing and lets keys in.
+                    _ => {
+                        let krl = Krl {
+                            comment: UNKNOWN.to_owned(),
+                            ..Krl::default()
+                        };
+                        (0, Arc::new(krl.encode()))
+                    }
+                }
             }
         };
         let judged = judge::krl(&bytes).await;
