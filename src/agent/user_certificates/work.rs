@@ -42,6 +42,8 @@ pub(in crate::agent) struct Done {
     pub(super) is_recorded: bool,
     /// Something is to go, and sshd's configuration may still name it.
     pub(super) waits_for_sshd: bool,
+    /// Something could not be written, and may be another time.
+    pub(super) is_failed: bool,
 }
 
 /// What is gathered before anything is written.
@@ -107,6 +109,7 @@ impl Job {
                 done.krls.clear();
             }
             done.findings.extend(put.findings);
+            done.is_failed |= put.is_failed;
             done.left.insert(at.clone(), put.left);
             let has_ca = wanted.user_ca.as_ref().is_none_or(|cas| !cas.is_empty());
             let (no_ca, no_krl) = match is_current {
@@ -230,6 +233,7 @@ impl Job {
             Ok(()) => plan.record = record,
             Err(fault) => {
                 let about = state_dir.display().to_string();
+                done.is_failed = true;
                 done.findings
                     .push(Finding::new(Code::StateFailed, about, fault.to_string()));
             }

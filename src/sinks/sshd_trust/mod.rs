@@ -102,6 +102,15 @@ pub struct Put {
     pub drifted: Vec<PathBuf>,
     /// What was left, for the next to tell drift by.
     pub left: Left,
+    /// Something could not be written, and may be another time.
+    pub is_failed: bool,
+}
+
+impl Put {
+    fn fails(&mut self, finding: Finding) {
+        self.is_failed = true;
+        self.findings.push(finding);
+    }
 }
 
 /// Digests of files as they were left.
@@ -274,6 +283,7 @@ impl TrustFiles {
                 put.left.insert(path, digest(&bytes));
             }
             Err(why) => {
+                put.is_failed = true;
                 put.standing.krl = stands();
                 let text = match put.standing.krl {
                     Some(before) => {
@@ -299,7 +309,7 @@ impl TrustFiles {
             .collect();
         out.retain(|user| !seen.principals.get(*user).is_some_and(Found::is_anothers));
         if let Err(why) = self.take_out(&out).await {
-            put.findings.push(self.fault(PRINCIPALS, &why));
+            put.fails(self.fault(PRINCIPALS, &why));
         }
         let ca_text = files::ca_text(cas);
         let is_so = seen.user_ca.is(ca_text.as_bytes());
@@ -316,8 +326,7 @@ impl TrustFiles {
             if !found.is_some_and(|found| found.is(text.as_bytes())) {
                 let bytes = Arc::new(text.clone().into_bytes());
                 if let Err(why) = self.write(user, Some(PRINCIPALS), bytes).await {
-                    put.findings
-                        .push(self.fault(&path.display().to_string(), &why));
+                    put.fails(self.fault(&path.display().to_string(), &why));
                     continue;
                 }
             }
@@ -346,7 +355,7 @@ impl TrustFiles {
                 put.standing.user_ca = Some(cas);
                 put.left.insert(path, digest(text.as_bytes()));
             }
-            Err(why) => put.findings.push(self.fault(USER_CA, &why)),
+            Err(why) => put.fails(self.fault(USER_CA, &why)),
         }
     }
 
@@ -358,6 +367,7 @@ impl TrustFiles {
     fn broken(&self, why: &str) -> Put {
         Put {
             findings: vec![self.fault("", why)],
+            is_failed: true,
             ..Put::default()
         }
     }
