@@ -318,3 +318,30 @@ fn openssh_10_takes_and_refuses_them_too() {
     assert!(!place.path().join("trust").exists());
     assert!(lets_in(&own) && lets_in(&lost));
 }
+
+#[test]
+#[ignore = "needs a real sshd; tests/run includes it"]
+fn an_image_is_not_sealed_while_sshds_configuration_names_the_accounts_ca() {
+    let mut bed = Bed::new();
+    let (first, ..) = bed.wait_certified("first");
+    bed.host.stop();
+    // sshd does not say what is in force: nothing can be taken out of its configuration.
+    let config = read(&bed.managed.sshd.config);
+    put(
+        &bed.managed.sshd.config,
+        &format!("{config}NoSuchKeyword yes\n"),
+        0o644,
+    );
+    let sealed = bed.host.run(&["seal-image"]);
+    assert!(
+        sealed.code == Some(1) && sealed.err.contains("not sealed"),
+        "{sealed:?}"
+    );
+    assert!(bed.drop_in().contains("TrustedUserCAKeys"));
+    assert!(bed.host.dir.path().join("state/trust-files.json").exists());
+    bed.assert_own_key();
+    put(&bed.managed.sshd.config, &config, 0o644);
+    bed.host.run(&["seal-image"]).done();
+    bed.assert_gone();
+    assert!(!bed.lets_in(&first));
+}
