@@ -254,7 +254,9 @@ fn is_named(path: &Path, named: &BTreeSet<String>) -> bool {
     let Ok(real) = path.canonicalize() else {
         return false;
     };
-    let words = named.iter().flat_map(|value| value.split_ascii_whitespace());
+    let words = named
+        .iter()
+        .flat_map(|value| value.split_ascii_whitespace());
     let mut paths = words.filter(|word| word.starts_with('/'));
     paths.any(|word| std::fs::canonicalize(word).is_ok_and(|path| path == real))
 }

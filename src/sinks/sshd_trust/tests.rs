@@ -69,7 +69,12 @@ async fn a_list_that_sshd_reads_stays_named_and_is_not_forgotten() {
         let put = standing(&files, &wanted).await;
         assert_eq!(put.standing.krl, Some(5), "{wanted:?}");
         let is_said = put.findings.iter().any(|f| f.code == Code::KrlNotInForce);
-        assert_eq!(is_said, wanted.krl != WantedKrl::Nothing, "{:?}", put.findings);
+        assert_eq!(
+            is_said,
+            wanted.krl != WantedKrl::Nothing,
+            "{:?}",
+            put.findings
+        );
         assert_eq!(fs::read(files.krl()).unwrap(), before);
     }
     fs::set_permissions(top.path(), Permissions::from_mode(0o755)).unwrap();
