@@ -295,7 +295,8 @@ impl Holder {
             self.prover.due(),
             self.turns.due(),
             self.keeper.due(),
-            self.user_certificates.due(),
+            // Nothing is tried again once all is taken out.
+            self.user_certificates.due().filter(|_| !self.unmanaged),
             self.sessions.due(),
             expiry,
         ];

@@ -4,6 +4,7 @@
 //! Names what goes; what else lies in the directory is somebody's and stays. Refuses while a file
 //! still holds keys of ours: without the state nobody could put its adopted lines back.
 
+use crate::sync::Finding;
 use crate::sys::private_file::shred;
 use crate::wire::Status;
 use std::io;
@@ -58,6 +59,24 @@ pub(super) fn may_drop(status: &Status, left: &[String]) -> Result<(), String> {
     Err(format!(
         "not sealed, nothing is dropped: {} could not be put back; see sshkeyd status",
         names.join(", ")
+    ))
+}
+
+/// Whether sshd's configuration has nothing of ours: every copy of the disk would trust the CAs that
+/// it names, and nothing would be known of it. `findings` say what keeps it there.
+///
+/// # Errors
+/// What that is, in words.
+pub(super) fn may_leave(is_gone: bool, findings: &[Finding]) -> Result<(), String> {
+    if is_gone {
+        return Ok(());
+    }
+    let whys = findings
+        .iter()
+        .map(|finding| format!("{}: {}", finding.about, finding.text));
+    Err(format!(
+        "not sealed, nothing is dropped: sshd's configuration still has lines of the agent's ({})",
+        whys.collect::<Vec<_>>().join("; ")
     ))
 }
 

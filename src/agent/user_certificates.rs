@@ -35,6 +35,9 @@ use work::Job;
 const WITHIN: Duration = Duration::from_secs(2);
 /// A drift is told for this long after the last one.
 const TOLD: Duration = Duration::from_secs(600);
+/// What could not be written is tried again after this, and ever later.
+const AGAIN: Duration = Duration::from_secs(10);
+const AGAIN_MOST: Duration = Duration::from_secs(600);
 
 /// Who keeps them.
 pub(super) struct UserCertificates {
@@ -53,6 +56,9 @@ pub(super) struct UserCertificates {
     /// What stands between, where something is not.
     not_in_force: Vec<Finding>,
     left_behind: Vec<Finding>,
+    /// Trials in a row that could not write something, and when the next one is due.
+    failures: u32,
+    again_at: Option<Instant>,
 }
 
 /// Whether certificates of users are kept here at all.
@@ -93,6 +99,8 @@ impl UserCertificates {
             in_force: BTreeSet::new(),
             not_in_force: Vec::new(),
             left_behind: Vec::new(),
+            failures: 0,
+            again_at: None,
         }
     }
 
@@ -110,6 +118,7 @@ impl UserCertificates {
         look: Option<&Look>,
         keeper: &mut Keeper,
     ) -> bool {
+        self.again_at.take_if(|at| *at <= Instant::now());
         if !self.is_on && !self.is_recorded {
             return false;
         }
@@ -140,6 +149,13 @@ impl UserCertificates {
         // What broke off is in the log, and is begun again by the next turn.
         let Some(mut done) = done else { return };
         let (now, at) = (Instant::now(), clock::now());
+        if !done.is_failed {
+            (self.failures, self.again_at) = (0, None);
+        } else if self.again_at.is_none() {
+            let wait = AGAIN.saturating_mul(1 << self.failures.min(6));
+            self.failures += 1;
+            self.again_at = Some(now + wait.min(AGAIN_MOST));
+        }
         for path in done.drifted.drain(..) {
             tracing::warn!(path = %path.display(), "somebody changed it; it was put back");
             self.drifts.insert(path, (now, at));
@@ -232,11 +248,12 @@ impl UserCertificates {
         findings
     }
 
-    /// When a drift is no longer to be told.
+    /// When a drift is no longer to be told, or what could not be written is tried again.
     pub(super) fn due(&self) -> Option<Instant> {
         let now = Instant::now();
         let ends = self.drifts.values().map(|(at, _)| *at + TOLD);
-        ends.filter(|end| *end > now).min()
+        let ends = ends.filter(|end| *end > now);
+        ends.chain(self.again_at).min()
     }
 
     /// What the service hears; `None`: none are kept here.
@@ -320,6 +337,7 @@ impl UserCertificates {
             |path: PathBuf| Finding::new(Code::LeftBehind, path.display().to_string(), text);
         self.left_behind = left.into_iter().map(finding).collect();
         self.done = None;
+        self.again_at = None;
         self.left.clear();
         self.drifts.clear();
         self.in_force.clear();

@@ -2,9 +2,10 @@
 //! beside its key.
 //!
 //! Whole or not at all, durable, with owner and mode as they were; a symlink is followed and stays,
-//! since whoever runs the command made it. What others append meanwhile (ssh does) is not lost.
+//! since whoever runs the command made it; root follows none but root's. What others append meanwhile (ssh does) is not lost.
 //! Not for files of other users: `atomic_file` walks to those.
 
+use super::users;
 use nix::fcntl::OFlag;
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
@@ -19,6 +20,9 @@ pub const MAX_OWN_FILE: u64 = 8 * 1024 * 1024;
 
 /// Somebody who changes the file this often meanwhile is at play.
 const MOST_TRIES: usize = 16;
+
+/// Links on a way that root goes (`SYMLOOP_MAX` of Linux).
+const MOST_LINKS: usize = 40;
 
 /// Why a file is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +91,9 @@ pub fn replace(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
 /// Where the bytes are: at the end of all symlinks. A file that is not there has its name in its
 /// directory, which is made.
 fn resolve(path: &Path) -> io::Result<PathBuf> {
+    if users::current_uid() == 0 {
+        roots_links_alone(path)?;
+    }
     if path.symlink_metadata().is_ok() {
         return path.canonicalize();
     }
@@ -96,6 +103,44 @@ fn resolve(path: &Path) -> io::Result<PathBuf> {
     }
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     Ok(directory.canonicalize()?.join(name))
+}
+
+/// Refuses a way through a link that somebody else made: root would write where that one wants.
+fn roots_links_alone(path: &Path) -> io::Result<()> {
+    let parts = |path: &Path| -> Vec<OsString> {
+        let parts = path.components().rev();
+        parts.map(|part| part.as_os_str().to_owned()).collect()
+    };
+    let mut todo = parts(&std::path::absolute(path)?);
+    let (mut at, mut links) = (PathBuf::new(), 0);
+    while let Some(part) = todo.pop() {
+        if part == ".." {
+            at.pop();
+            continue;
+        }
+        at.push(part);
+        let about = match at.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            about => about?,
+        };
+        if !about.is_symlink() {
+            continue;
+        }
+        links += 1;
+        if about.uid() != 0 || links > MOST_LINKS {
+            let text = format!(
+                "{} is a link of user {}, which root does not follow; run the command as that \
+                 user, or name the file itself",
+                at.display(),
+                about.uid()
+            );
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+        }
+        let target = at.read_link()?;
+        at.pop();
+        todo.extend(parts(&target));
+    }
+    Ok(())
 }
 
 fn directory_of(path: &Path) -> &Path {
@@ -251,6 +296,28 @@ mod tests {
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o640);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(names(dir.path()).len(), 2);
+    }
+
+    #[test]
+    #[ignore = "needs root; tests/run includes it"]
+    fn root_follows_no_link_that_somebody_else_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("secret"), "a\n").unwrap();
+        fs::create_dir(at("etc")).unwrap();
+        symlink("secret", at("file")).unwrap();
+        symlink("etc", at("dir")).unwrap();
+        symlink("file", at("by-root")).unwrap();
+        assert!(add(&at("by-root"), "b\n").unwrap() && add(&at("dir/x"), "b\n").unwrap());
+        for link in ["file", "dir"] {
+            std::os::unix::fs::lchown(at(link), Some(1), Some(1)).unwrap();
+        }
+        for path in ["file", "by-root", "dir/x", "dir/new"] {
+            let error = add(&at(path), "c\n").unwrap_err().to_string();
+            assert!(error.contains("a link of user 1"), "{path}: {error}");
+        }
+        assert_eq!(fs::read_to_string(at("secret")).unwrap(), "a\nb\n");
+        assert_eq!(names(&at("etc")), ["x"]);
     }
 
     #[test]

@@ -79,6 +79,12 @@ impl Published {
         Ok(Self { dir })
     }
 
+    /// Where it is, without links.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// Opens a file in it; `None` where there is none.
     ///
     /// # Errors

@@ -60,7 +60,8 @@ impl Holder {
     /// # Errors
     /// Why it is not sealed, in words; nothing was dropped while a target still holds keys of ours.
     pub(in crate::agent) async fn seal(&mut self) -> Result<(), String> {
-        self.unmanage().await;
+        let is_gone = self.unmanage().await;
+        seal::may_leave(is_gone, &self.keeper.findings)?;
         seal::may_drop(&self.status(), &self.left_behind().await)?;
         seal::may_forget(&self.user_certificates.left_behind())?;
         seal::may_forget(&self.host.left)?;

@@ -102,7 +102,9 @@ impl Holder {
     ///
     /// sshd's configuration goes first: files that it still named would be missed. Where it cannot
     /// go, they stay.
-    pub(in super::super) async fn unmanage(&mut self) {
+    ///
+    /// False where sshd's configuration still has something of ours.
+    pub(in super::super) async fn unmanage(&mut self) -> bool {
         self.unmanaged = true;
         self.close_host_certificates().await;
         let is_gone = self.keeper.let_go().await;
@@ -126,6 +128,7 @@ impl Holder {
             self.settle().await;
         }
         self.publish();
+        is_gone
     }
 
     /// Notes of targets whose keys sshd still finds by its configuration that they stay.

@@ -26,6 +26,26 @@ impl Record {
         }
     }
 
+    /// Takes directories that are this one by another way, through a link or spelled otherwise, for
+    /// this one: what stands there is not to be taken away as a former one's. Gives what they were
+    /// called.
+    pub(super) fn take_in(&mut self, current: &Path) -> Vec<PathBuf> {
+        let Ok(real) = current.canonicalize() else {
+            return Vec::new();
+        };
+        let is_it = |at: &&PathBuf| {
+            at.as_os_str() != current.as_os_str() && at.canonicalize().is_ok_and(|at| at == real)
+        };
+        let same: Vec<_> = self.directories.iter().filter(is_it).cloned().collect();
+        for at in &same {
+            self.directories.remove(at);
+        }
+        if !same.is_empty() {
+            self.directories.insert(current.to_owned());
+        }
+        same
+    }
+
     pub(super) fn is_there(state_dir: &Path) -> bool {
         !Self::load(state_dir).directories.is_empty()
     }

@@ -42,6 +42,8 @@ pub(in crate::agent) struct Done {
     pub(super) is_recorded: bool,
     /// Something is to go, and sshd's configuration may still name it.
     pub(super) waits_for_sshd: bool,
+    /// Something could not be written, and may be another time.
+    pub(super) is_failed: bool,
 }
 
 /// What is gathered before anything is written.
@@ -107,6 +109,7 @@ impl Job {
                 done.krls.clear();
             }
             done.findings.extend(put.findings);
+            done.is_failed |= put.is_failed;
             done.left.insert(at.clone(), put.left);
             let has_ca = wanted.user_ca.as_ref().is_none_or(|cas| !cas.is_empty());
             let (no_ca, no_krl) = match is_current {
@@ -161,7 +164,12 @@ impl Job {
     /// Gathers; may block.
     fn plan(&self, done: &mut Done) -> Plan {
         let state_dir = &self.config.state_dir;
+        let settings = &self.config.certificates;
         let mut record = Record::load(state_dir);
+        let before = match self.is_on {
+            true => record.take_in(&settings.directory),
+            false => Vec::new(),
+        };
         let mut plan = Plan {
             record: record.clone(),
             wanted: Wanted::default(),
@@ -170,14 +178,13 @@ impl Job {
         if !self.is_on {
             return plan;
         }
-        let settings = &self.config.certificates;
         let files = TrustFiles::new(&settings.directory);
-        let krl = files.krl().display().to_string();
-        let by_others = self
-            .look
-            .as_ref()
-            .is_some_and(|look| look.named.contains(&krl));
-        plan.is_named = by_others || drop_in_names(&self.config.sshd.drop_in, &krl);
+        plan.is_named = before.iter().chain([&settings.directory]).any(|at| {
+            let krl = TrustFiles::new(at).krl().display().to_string();
+            let look = self.look.as_ref();
+            look.is_some_and(|look| look.named.contains(&krl))
+                || drop_in_names(&self.config.sshd.drop_in, &krl)
+        });
         let all_here = self.read_others(done);
         // Only what is not here now has to be taken from what stands.
         let is_partial = self.said.iter().any(|(_, trust)| match trust {
@@ -226,6 +233,7 @@ impl Job {
             Ok(()) => plan.record = record,
             Err(fault) => {
                 let about = state_dir.display().to_string();
+                done.is_failed = true;
                 done.findings
                     .push(Finding::new(Code::StateFailed, about, fault.to_string()));
             }

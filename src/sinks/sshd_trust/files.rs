@@ -3,6 +3,7 @@
 use super::{KRL, MARK, PRINCIPALS, TrustFiles, USER_CA};
 use crate::keys::{Fingerprint, Line, PublicKey, read_line};
 use crate::sys::atomic_file::ReadError;
+use crate::sys::plain_file;
 use crate::sys::published::{PublishError, Published};
 use crate::sys::safe_path::passable_by_all;
 use crate::trust::{Krl, MAX_KRL};
@@ -10,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
@@ -22,8 +23,9 @@ const MAX_USERS: usize = 4096;
 #[derive(Debug)]
 pub(super) enum Found {
     Nothing,
-    /// Something that we would not have left so: a link, another's, one that others may change.
-    Odd,
+    /// Something that we would not have left so: a link, another's, one that others may change, or
+    /// below a directory that they may. With what sshd reads there, which looks at none of this.
+    Odd(Option<Vec<u8>>),
     Bytes(Vec<u8>),
 }
 
@@ -48,11 +50,19 @@ impl Found {
         }
     }
 
-    /// A revocation list that can be read.
+    /// A revocation list that can be read, and is as we left it.
     pub(super) fn krl(&self) -> Option<Krl> {
         match self {
             Self::Bytes(bytes) => Krl::parse(bytes).ok(),
-            Self::Nothing | Self::Odd => None,
+            Self::Nothing | Self::Odd(_) => None,
+        }
+    }
+
+    /// The one that sshd goes by, whoever may change it.
+    pub(super) fn krl_in_use(&self) -> Option<Krl> {
+        match self {
+            Self::Bytes(bytes) | Self::Odd(Some(bytes)) => Krl::parse(bytes).ok(),
+            Self::Nothing | Self::Odd(None) => None,
         }
     }
 
@@ -69,7 +79,7 @@ impl Seen {
         let fixed = [(files.user_ca(), &self.user_ca), (files.krl(), &self.krl)];
         let digest_of = |(path, found): (PathBuf, &Found)| match found {
             Found::Bytes(bytes) => Some((path, digest(bytes))),
-            Found::Nothing | Found::Odd => None,
+            Found::Nothing | Found::Odd(_) => None,
         };
         all.chain(fixed).filter_map(digest_of).collect()
     }
@@ -77,8 +87,11 @@ impl Seen {
 
 impl TrustFiles {
     pub(super) fn see(&self) -> Seen {
-        let top = Published::open(&self.directory).ok();
-        let at = |name: &str| top.as_ref().map_or(Found::Nothing, |top| found(top, name));
+        let top = Published::open(&self.directory);
+        let at = |name: &str| match &top {
+            Ok(top) => found(top, name),
+            Err(_) => odd(&self.directory.join(name)),
+        };
         let place = self.directory.join(PRINCIPALS);
         let below = Published::open(&place).ok();
         let names = below.as_ref().map_or_else(Vec::new, |_| names_in(&place));
@@ -142,10 +155,10 @@ impl TrustFiles {
         named: &BTreeSet<String>,
     ) -> Vec<PathBuf> {
         let files = self.clone();
-        let is_named = |path: &Path| named.contains(&path.display().to_string());
-        let keeps_krl = !krl || is_named(&self.krl());
-        let keeps_ca = !user_ca || is_named(&self.user_ca());
+        let named = named.clone();
         let done = off_loop(move || {
+            let keeps_krl = !krl || is_named(&files.krl(), &named);
+            let keeps_ca = !user_ca || is_named(&files.user_ca(), &named);
             let seen = files.see();
             let mut left = Vec::new();
             let Ok(top) = Published::open(&files.directory) else {
@@ -215,13 +228,37 @@ fn found(place: &Published, name: &str) -> Found {
     let file = match place.file(OsStr::new(name)) {
         Ok(Some((file, _))) => file,
         Ok(None) => return Found::Nothing,
-        Err(ReadError::NotPlain(_) | ReadError::Io(_)) => return Found::Odd,
+        Err(ReadError::NotPlain(_) | ReadError::Io(_)) => return odd(&place.path().join(name)),
     };
     let mut bytes = Vec::new();
     match file.take(MAX_KRL as u64 + 1).read_to_end(&mut bytes) {
         Ok(_) => Found::Bytes(bytes),
-        Err(_) => Found::Odd,
+        Err(_) => Found::Odd(None),
     }
+}
+
+/// What stands at a path that is not to be trusted.
+fn odd(path: &Path) -> Found {
+    match path.symlink_metadata() {
+        Err(fault) if fault.kind() == ErrorKind::NotFound => Found::Nothing,
+        _ => Found::Odd(plain_file::read(path, MAX_KRL as u64).ok()),
+    }
+}
+
+/// Whether one of these values is this file, be it by another way: through a link, or with a
+/// comment behind it.
+fn is_named(path: &Path, named: &BTreeSet<String>) -> bool {
+    if named.contains(&path.display().to_string()) {
+        return true;
+    }
+    let Ok(real) = path.canonicalize() else {
+        return false;
+    };
+    let words = named
+        .iter()
+        .flat_map(|value| value.split_ascii_whitespace());
+    let mut paths = words.filter(|word| word.starts_with('/'));
+    paths.any(|word| std::fs::canonicalize(word).is_ok_and(|path| path == real))
 }
 
 /// Names of users; what begins with a dot is a leftover of ours.

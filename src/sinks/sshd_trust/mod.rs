@@ -33,6 +33,8 @@ pub const REVOCATION: &str = "revocation";
 const USER_CA: &str = "user-ca.pub";
 const KRL: &str = "revoked.krl";
 const PRINCIPALS: &str = "principals";
+/// What a list is called that stands in for one that was lost.
+const UNKNOWN: &str = "sshkeyd: nothing is known";
 
 /// Where they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +102,15 @@ pub struct Put {
     pub drifted: Vec<PathBuf>,
     /// What was left, for the next to tell drift by.
     pub left: Left,
+    /// Something could not be written, and may be another time.
+    pub is_failed: bool,
+}
+
+impl Put {
+    fn fails(&mut self, finding: Finding) {
+        self.is_failed = true;
+        self.findings.push(finding);
+    }
 }
 
 /// Digests of files as they were left.
@@ -161,14 +172,14 @@ impl TrustFiles {
         let seen = self.see();
         Standing {
             user_ca: seen.user_ca.text().map(files::cas_in),
-            krl: seen.krl.krl().map(|krl| krl.version),
+            krl: seen.krl.krl_in_use().map(|krl| krl.version),
         }
     }
 
     /// The revocation list that stands there. May block.
     #[must_use]
     pub fn standing_krl(&self) -> Option<Krl> {
-        self.see().krl.krl()
+        self.see().krl.krl_in_use()
     }
 
     /// What of others stands where our files would: theirs it stays. May block.
@@ -222,7 +233,7 @@ impl TrustFiles {
 
     async fn put_krl(&self, wanted: &WantedKrl, is_named: bool, seen: &Seen, put: &mut Put) {
         let path = self.krl();
-        let stands = || seen.krl.krl().map(|krl| krl.version);
+        let stands = || seen.krl.krl_in_use().map(|krl| krl.version);
         let (version, bytes) = match wanted {
             WantedKrl::Is { version, bytes } if seen.krl.is(bytes) => {
                 put.standing.krl = Some(*version);
@@ -231,22 +242,33 @@ impl TrustFiles {
             }
             WantedKrl::Is { version, bytes } => (*version, Arc::clone(bytes)),
             WantedKrl::AsItStands | WantedKrl::Nothing => {
-                put.standing.krl = stands();
-                if put.standing.krl.is_some() || !is_named {
+                let standing = seen.krl.krl_in_use();
+                put.standing.krl = standing.as_ref().map(|krl| krl.version);
+                let is_known = standing.is_some_and(|krl| krl.comment != UNKNOWN);
+                if !is_named || (is_known && *wanted == WantedKrl::Nothing) {
                     return;
                 }
-                // Nobody gets in as it is. An empty list revokes nothing and lets keys in.
-                let text = "what was revoked is not known here until there is a signed list";
-                put.findings.push(Finding::new(
-                    Code::KrlNotInForce,
-                    path.display().to_string(),
-                    text,
-                ));
-                let krl = Krl {
-                    comment: "sshkeyd: nothing is known".to_owned(),
-                    ..Krl::default()
-                };
-                (0, Arc::new(krl.encode()))
+                if !is_known && *wanted == WantedKrl::AsItStands {
+                    let text = "what was revoked is not known here until there is a signed list";
+                    let about = path.display().to_string();
+                    put.findings
+                        .push(Finding::new(Code::KrlNotInForce, about, text));
+                }
+                match &seen.krl {
+                    // Others may change it, or soon cannot read it: the same is put in its place.
+                    Found::Odd(Some(bytes)) if put.standing.krl.is_some() => {
+                        (put.standing.krl.unwrap_or(0), Arc::new(bytes.clone()))
+                    }
+                    _ if put.standing.krl.is_some() => return,
+                    // Nobody gets in as it is. An empty list revokes nothing and lets keys in.
+                    _ => {
+                        let krl = Krl {
+                            comment: UNKNOWN.to_owned(),
+                            ..Krl::default()
+                        };
+                        (0, Arc::new(krl.encode()))
+                    }
+                }
             }
         };
         let judged = judge::krl(&bytes).await;
@@ -261,6 +283,7 @@ impl TrustFiles {
                 put.left.insert(path, digest(&bytes));
             }
             Err(why) => {
+                put.is_failed = true;
                 put.standing.krl = stands();
                 let text = match put.standing.krl {
                     Some(before) => {
@@ -286,7 +309,7 @@ impl TrustFiles {
             .collect();
         out.retain(|user| !seen.principals.get(*user).is_some_and(Found::is_anothers));
         if let Err(why) = self.take_out(&out).await {
-            put.findings.push(self.fault(PRINCIPALS, &why));
+            put.fails(self.fault(PRINCIPALS, &why));
         }
         let ca_text = files::ca_text(cas);
         let is_so = seen.user_ca.is(ca_text.as_bytes());
@@ -303,8 +326,7 @@ impl TrustFiles {
             if !found.is_some_and(|found| found.is(text.as_bytes())) {
                 let bytes = Arc::new(text.clone().into_bytes());
                 if let Err(why) = self.write(user, Some(PRINCIPALS), bytes).await {
-                    put.findings
-                        .push(self.fault(&path.display().to_string(), &why));
+                    put.fails(self.fault(&path.display().to_string(), &why));
                     continue;
                 }
             }
@@ -333,7 +355,7 @@ impl TrustFiles {
                 put.standing.user_ca = Some(cas);
                 put.left.insert(path, digest(text.as_bytes()));
             }
-            Err(why) => put.findings.push(self.fault(USER_CA, &why)),
+            Err(why) => put.fails(self.fault(USER_CA, &why)),
         }
     }
 
@@ -345,7 +367,11 @@ impl TrustFiles {
     fn broken(&self, why: &str) -> Put {
         Put {
             findings: vec![self.fault("", why)],
+            is_failed: true,
             ..Put::default()
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

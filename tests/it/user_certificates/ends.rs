@@ -13,7 +13,7 @@ use crate::support::sshd::{KeyPair, User, WorkDir, keygen, put};
 use serde_json::json;
 use sshkeyd::trust::Krl;
 use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, symlink};
 use std::path::Path;
 
 #[test]
@@ -42,6 +42,39 @@ fn switched_off_by_a_reload_everything_goes_and_comes_back() {
     bed.assert_own_key();
     bed.host.run(&["unmanage"]).done();
     assert!(!other.exists() && !directory.exists());
+    bed.assert_own_key();
+}
+
+#[test]
+#[ignore = "needs a real sshd; tests/run includes it"]
+fn a_directory_by_another_name_is_the_same_and_its_list_never_goes() {
+    let mut bed = Bed::new();
+    let (first, ..) = bed.wait_certified("first");
+    let (directory, link) = (bed.file(""), bed.managed.dir().join("link"));
+    let before = fs::metadata(bed.file("revoked.krl")).unwrap().ino();
+    symlink("trust", &link).unwrap();
+    let toml = bed.host.toml();
+    let directory = directory.to_str().unwrap().trim_end_matches('/');
+    let by_link = format!("directory = \"{}\"", link.display());
+    let moved = toml.replace(&format!("directory = \"{directory}\""), &by_link);
+    assert_ne!(moved, toml);
+    let named = format!("RevokedKeys {}/revoked.krl", link.display());
+    bed.host.configure_as(moved);
+    wait_until("the new name", || bed.drop_in().contains(&named));
+    bed.host.wait_status("all in force", |status| {
+        let certificates = status.certificates.as_ref();
+        certificates.is_some_and(|c| !c.user_ca.is_empty() && c.krl_version.is_some())
+    });
+    bed.host.sync();
+    // Taken away and put back it would be another file, and nobody could log in between.
+    assert_eq!(fs::metadata(bed.file("revoked.krl")).unwrap().ino(), before);
+    assert_eq!(bed.host.condition("left-behind"), None);
+    assert!(bed.lets_in(&first));
+    bed.assert_own_key();
+    bed.host.run(&["unmanage"]).done();
+    // The link is his, and so the directory stays; nothing is in it.
+    assert!(!bed.file("revoked.krl").exists() && !bed.file("user-ca.pub").exists());
+    assert_eq!(bed.managed.all_drop_ins(), []);
     bed.assert_own_key();
 }
 
@@ -287,4 +320,31 @@ fn openssh_10_takes_and_refuses_them_too() {
     host.run(&["unmanage"]).done();
     assert!(!place.path().join("trust").exists());
     assert!(lets_in(&own) && lets_in(&lost));
+}
+
+#[test]
+#[ignore = "needs a real sshd; tests/run includes it"]
+fn an_image_is_not_sealed_while_sshds_configuration_names_the_accounts_ca() {
+    let mut bed = Bed::new();
+    let (first, ..) = bed.wait_certified("first");
+    bed.host.stop();
+    // sshd does not say what is in force: nothing can be taken out of its configuration.
+    let config = read(&bed.managed.sshd.config);
+    put(
+        &bed.managed.sshd.config,
+        &format!("{config}NoSuchKeyword yes\n"),
+        0o644,
+    );
+    let sealed = bed.host.run(&["seal-image"]);
+    assert!(
+        sealed.code == Some(1) && sealed.err.contains("not sealed"),
+        "{sealed:?}"
+    );
+    assert!(bed.drop_in().contains("TrustedUserCAKeys"));
+    assert!(bed.host.dir.path().join("state/trust-files.json").exists());
+    bed.assert_own_key();
+    put(&bed.managed.sshd.config, &config, 0o644);
+    bed.host.run(&["seal-image"]).done();
+    bed.assert_gone();
+    assert!(!bed.lets_in(&first));
 }

@@ -235,8 +235,8 @@ fn a_full_disk_leaves_what_stands_and_is_said() {
     assert_eq!(fs::read(bed.file("revoked.krl")).unwrap(), before);
     assert!(bed.lets_in(&first) && bed.lets_in(&gone));
     bed.assert_own_key();
+    // There is room again, and nobody says so.
     fs::remove_file(trust.join("filler")).unwrap();
-    bed.host.sync();
     wait_until("it to be refused", || !bed.lets_in(&gone));
     bed.host.wait_cleared("krl-not-in-force");
     bed.assert_own_key();
