@@ -1,7 +1,10 @@
 //! What is known of each instance right now: when it was heard, and its last status.
 //!
 //! Kept in memory, read from the store at start, written back when something changed and else once
-//! a minute (protocol.md section 5). All of it is the tenant's words and counts for that instance.
+//! a minute (protocol.md section 5); what other replicas wrote is taken in (`others`). All of it is
+//! the tenant's words and counts for that instance.
+
+mod others;
 
 use super::rollout;
 use super::store::{Hash, KeyRow, Report, Seen, USED_STEP};
@@ -18,6 +21,10 @@ pub(super) const HEARTBEAT: u32 = 30;
 /// A heartbeat that says nothing new is written at most this often.
 const WRITE: SignedDuration = SignedDuration::from_secs(60);
 
+/// Where other replicas read it: then each that is due is, so that an instance that lives looks so
+/// to all of them (two intervals).
+const WRITE_SHARED: SignedDuration = SignedDuration::from_secs(20);
+
 /// One that says something new, this often.
 const WRITE_NEWS: SignedDuration = SignedDuration::from_secs(1);
 
@@ -28,12 +35,19 @@ const LIFT: SignedDuration = SignedDuration::from_secs(60);
 type Proved = (u64, i64);
 
 /// All instances.
-#[derive(Default)]
-pub(super) struct Board(Mutex<HashMap<i64, Entry>>);
+pub(super) struct Board {
+    entries: Mutex<HashMap<i64, Entry>>,
+    /// How often a heartbeat that says nothing new is written.
+    write: SignedDuration,
+}
 
 #[derive(Default)]
 struct Entry {
     heard: Option<Timestamp>,
+    /// When what is known of it was said: here, or as another replica wrote it.
+    said: Option<Timestamp>,
+    /// When it last came to this replica by itself: a stop from before that is over.
+    came: Option<Timestamp>,
     held: usize,
     stopped: bool,
     status: Option<Arc<Status>>,
@@ -69,23 +83,14 @@ pub(super) struct Sighting {
 }
 
 impl Board {
-    /// From what the store last heard.
-    pub(super) fn new(seen: Vec<Seen>) -> Self {
-        let entries = seen.into_iter().map(|seen| {
-            // Written by an older sshkeyd, it may not be readable: the next heartbeat says it anew.
-            let status = seen.status.and_then(|s| serde_json::from_str(&s).ok());
-            let device = seen.device.and_then(|d| serde_json::from_str(&d).ok());
-            let entry = Entry {
-                heard: seen.at,
-                stopped: seen.stopped,
-                status: status.map(Arc::new),
-                device: device.map(Arc::new),
-                proved: serde_json::from_str(&seen.proved).unwrap_or_default(),
-                ..Entry::default()
-            };
-            (seen.instance, entry)
-        });
-        Self(Mutex::new(entries.collect()))
+    /// From what the store last heard; whether other replicas use it too.
+    pub(super) fn new(seen: Vec<Seen>, shared: bool) -> Self {
+        let board = Self {
+            entries: Mutex::default(),
+            write: if shared { WRITE_SHARED } else { WRITE },
+        };
+        board.take_in(seen);
+        board
     }
 
     /// It spoke.
@@ -93,6 +98,7 @@ impl Board {
         let mut board = self.lock();
         let entry = board.entry(instance).or_default();
         entry.heard = Some(now);
+        entry.came = Some(now);
         entry.stopped = false;
     }
 
@@ -103,11 +109,15 @@ impl Board {
         run: Hash,
         clock: super::Clock,
     ) -> Presence {
+        let now = clock();
         let mut board = self.lock();
         let entry = board.entry(instance).or_default();
         entry.held += 1;
         entry.stopped &= entry.ended == Some(run);
-        entry.heard = Some(clock());
+        entry.heard = Some(now);
+        if entry.ended != Some(run) {
+            entry.came = Some(now);
+        }
         drop(board);
         Presence {
             board: self.clone(),
@@ -131,6 +141,7 @@ impl Board {
         let mut board = self.lock();
         let entry = board.entry(instance).or_default();
         entry.heard = Some(now);
+        entry.said = Some(now);
         entry.since.get_or_insert(now);
         let stopped = stopped || entry.ended == Some(run);
         entry.stopped = stopped;
@@ -145,7 +156,7 @@ impl Board {
             Some((_, was, _)) if *was != stopped => SignedDuration::ZERO,
             Some(_) if entry.device_new => WRITE_NEWS,
             Some((_, _, was)) if facts(was) != facts(&status) => WRITE_NEWS,
-            Some(_) => WRITE,
+            Some(_) => self.write,
         };
         entry.proved.retain(|id, proved| {
             // By id, as the store gives them.
@@ -163,6 +174,7 @@ impl Board {
                 }
             }
         }
+        let is_news = news < self.write;
         let status = Arc::new(status);
         entry.status = Some(status.clone());
         let waited = |at: Timestamp| now.duration_since(at).abs() >= news;
@@ -175,6 +187,7 @@ impl Board {
         Some(Report {
             instance,
             at: now,
+            is_news,
             stopped,
             status: serde_json::to_string(&*status).ok()?,
             device: device.and_then(|device| serde_json::to_string(&*device).ok()),
@@ -287,7 +300,7 @@ impl Board {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<i64, Entry>> {
         // Each change under this lock leaves an entry whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -80,6 +80,9 @@ pub(super) async fn take(
             .snapshots
             .current(&service.store, agent.account, revision, now)
             .await?;
+        service
+            .hear_other(agent.account, agent.instance, now)
+            .await?;
         let keys = &signed.keys.keys;
         let board = &service.board;
         let used = board.used(agent.instance, &status.sessions, keys, now);
@@ -97,7 +100,7 @@ pub(super) async fn take(
             service.store.used_keys(agent.account, used).await?;
         }
         if let Some(report) = report {
-            service.store.report_soon(report);
+            service.store.report_soon(agent.account, report);
         }
     }
     Ok(axum::Json(HeartbeatAnswer {

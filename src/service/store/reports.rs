@@ -2,7 +2,7 @@
 
 use super::db;
 use super::db::{Connection, TransactionBehavior, params};
-use super::{Store, StoreError, millis, postgres, time_opt};
+use super::{Commit, Kinds, Store, StoreError, millis, postgres, time_opt};
 use crate::sys::clock;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::hash_map::Entry;
@@ -29,6 +29,8 @@ pub(in crate::service) struct Report {
     pub(in crate::service) instance: i64,
     /// When it spoke.
     pub(in crate::service) at: Timestamp,
+    /// It says something that it did not say before.
+    pub(in crate::service) is_news: bool,
     /// It said that it stops.
     pub(in crate::service) stopped: bool,
     /// Its status, JSON, cut.
@@ -39,7 +41,7 @@ pub(in crate::service) struct Report {
     pub(in crate::service) proved: String,
 }
 
-/// What the store last heard of an instance; read once, at start.
+/// What the store last heard of an instance.
 #[derive(Debug, Clone)]
 pub(in crate::service) struct Seen {
     /// Which instance.
@@ -63,6 +65,8 @@ pub(super) struct Reports(Mutex<Waiting>, tokio::sync::Mutex<()>);
 #[derive(Default)]
 struct Waiting {
     of: HashMap<i64, Report>,
+    /// Accounts of which there is news for other replicas.
+    tell: HashSet<i64>,
     /// A task is there to write them.
     under_way: bool,
 }
@@ -111,7 +115,10 @@ impl Reports {
 impl Store {
     /// Keeps what a heartbeat said, in a moment: all that come within it share one transaction. A
     /// heartbeat need not be durable, the next one says it again.
-    pub(in crate::service) fn report_soon(&self, report: Report) {
+    pub(in crate::service) fn report_soon(&self, account: i64, report: Report) {
+        if self.shared && report.is_news {
+            self.reports.lock().tell.insert(account);
+        }
         if !self.reports.put(vec![report]) {
             return;
         }
@@ -138,6 +145,8 @@ impl Store {
     pub(in crate::service) async fn write_reports(&self) -> Result<(), StoreError> {
         // What another has taken out is written when this returns.
         let _turn = self.reports.1.lock().await;
+        // Whose report comes in between is told once more.
+        let tell = self.reports.lock().tell.clone();
         let reports = self.reports.take();
         if reports.is_empty() {
             return Ok(());
@@ -148,6 +157,11 @@ impl Store {
             // Whoever has called sees to it, or the next report brings somebody who does.
             let first = self.reports.put(kept);
             self.reports.lock().under_way = !first;
+        } else {
+            for account in tell {
+                self.reports.lock().tell.remove(&account);
+                (self.committed)(Commit::of(account, Kinds::INSTANCES));
+            }
         }
         written
     }
@@ -200,17 +214,19 @@ pub(super) fn all_seen(db: &Connection) -> db::Result<Vec<Seen>> {
         "SELECT id, last_seen, stopped, status, device, proved FROM instances
          WHERE last_seen IS NOT NULL",
     )?
-    .query_map([], |row| {
-        Ok(Seen {
-            instance: row.get("id")?,
-            at: time_opt(row, "last_seen")?,
-            stopped: row.get("stopped")?,
-            status: row.get("status")?,
-            device: row.get("device")?,
-            proved: row.get("proved")?,
-        })
-    })?
+    .query_map([], seen_row)?
     .collect()
+}
+
+pub(super) fn seen_row(row: &db::Row<'_>) -> db::Result<Seen> {
+    Ok(Seen {
+        instance: row.get("id")?,
+        at: time_opt(row, "last_seen")?,
+        stopped: row.get("stopped")?,
+        status: row.get("status")?,
+        device: row.get("device")?,
+        proved: row.get("proved")?,
+    })
 }
 
 /// The database while a power cut may take back what is committed, as a whole, but not what is
@@ -266,6 +282,7 @@ mod tests {
 
     fn report(at: i64, device: Option<&str>) -> Report {
         Report {
+            is_news: true,
             instance: 1,
             at: Timestamp::from_millisecond(at).unwrap(),
             stopped: false,
