@@ -108,7 +108,7 @@ fn the_newer_word_stands_whichever_replica_heard_it() {
     let look = |s| board.look(1, true, at(s));
     let run = (1, [1; 32]);
     board.report(run, (status(State::Ok), None), false, &[], at(100));
-    board.take_in(vec![seen(99, true, State::Held, "{}")]);
+    board.take_in(vec![seen(99, true, State::Failing, "{}")]);
     assert_eq!(look(100).state, InstanceState::Live);
     assert_eq!(look(100).status.unwrap().state, State::Ok);
     board.take_in(vec![seen(400, false, State::Degraded, "{\"7\":[30,5]}")]);

@@ -48,7 +48,11 @@ impl Store {
                     tx.prepare_cached(
                         "UPDATE guesses SET count = ?2, last = ?3 WHERE guesser = ?1",
                     )?
-                    .execute(params![guesser, i64::from(tries.count), tries.last])?;
+                    .execute(params![
+                        guesser,
+                        i64::from(tries.count),
+                        tries.last
+                    ])?;
                     tx.commit()?;
                     Ok(Ok(before))
                 }

@@ -22,7 +22,9 @@ impl Store {
                     "SELECT id, last_seen FROM instances
                      WHERE account = ?1 AND last_seen IS NOT NULL",
                 )?
-                .query_map([account], |row| Ok((row.get("id")?, time(row, "last_seen")?)))?
+                .query_map([account], |row| {
+                    Ok((row.get("id")?, time(row, "last_seen")?))
+                })?
                 .collect::<db::Result<_>>()?;
             newer.retain(|(id, at)| is_behind(*id, *at));
             let from = newer.iter().map(|(_, at)| *at).min();

@@ -435,7 +435,9 @@ fn both_engines_have_the_same_tables_and_columns() {
     };
     let mut theirs = apart(&database, |db| read(db, theirs)).unwrap();
     // This engine's own.
-    theirs.retain(|((table, ..), _)| !["changes", "guesses", "schema_version"].contains(&table.as_str()));
+    theirs.retain(|((table, ..), _)| {
+        !["changes", "guesses", "schema_version"].contains(&table.as_str())
+    });
     let file = super::super::sqlite::open(&dir.path().join("b.db")).unwrap();
     let ours = read(&mut file.into(), ours).unwrap();
     assert!(ours.len() > 100);
