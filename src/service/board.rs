@@ -5,6 +5,9 @@
 //! the tenant's words and counts for that instance.
 
 mod others;
+mod pace;
+
+pub(super) use pace::HEARTBEAT;
 
 use super::rollout;
 use super::store::{Hash, KeyRow, Report, Seen, USED_STEP};
@@ -14,9 +17,6 @@ use crate::wire::{
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, HashMap, HashSet, btree_map};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// What agents are told: seconds between heartbeats.
-pub(super) const HEARTBEAT: u32 = 30;
 
 /// A heartbeat that says nothing new is written at most this often.
 const WRITE: SignedDuration = SignedDuration::from_secs(60);
@@ -39,11 +39,16 @@ pub(super) struct Board {
     entries: Mutex<HashMap<i64, Entry>>,
     /// How often a heartbeat that says nothing new is written.
     write: SignedDuration,
+    pace: Mutex<pace::Pace>,
 }
 
 #[derive(Default)]
 struct Entry {
     heard: Option<Timestamp>,
+    /// In how many seconds it was told to speak again, when it last did.
+    next_in: u32,
+    /// It last spoke to this replica.
+    here: bool,
     /// When what is known of it was said: here, or as another replica wrote it.
     said: Option<Timestamp>,
     /// When it last came to this replica by itself: a stop from before that is over.
@@ -88,6 +93,7 @@ impl Board {
         let board = Self {
             entries: Mutex::default(),
             write: if shared { WRITE_SHARED } else { WRITE },
+            pace: Mutex::default(),
         };
         board.take_in(seen);
         board
@@ -138,10 +144,13 @@ impl Board {
     ) -> Option<Report> {
         // Before the lock, for which every other instance waits.
         let proved = rollout::proved(keys, &status);
+        let next_in = self.next_in(now);
         let mut board = self.lock();
         let entry = board.entry(instance).or_default();
         entry.heard = Some(now);
         entry.said = Some(now);
+        entry.next_in = next_in;
+        entry.here = true;
         entry.since.get_or_insert(now);
         let stopped = stopped || entry.ended == Some(run);
         entry.stopped = stopped;
@@ -189,6 +198,7 @@ impl Board {
             at: now,
             is_news,
             stopped,
+            next_in,
             status: serde_json::to_string(&*status).ok()?,
             device: device.and_then(|device| serde_json::to_string(&*device).ok()),
             proved: serde_json::to_string(&entry.proved).ok()?,
@@ -306,7 +316,7 @@ impl Board {
 
 impl Entry {
     fn state(&self, now: Timestamp) -> InstanceState {
-        let interval = SignedDuration::from_secs(i64::from(HEARTBEAT));
+        let interval = pace::within_bounds(self.next_in);
         // A clock that has stepped back says nothing of how long ago a later time was.
         let silent = self.heard.map(|at| now.duration_since(at).abs());
         match silent {

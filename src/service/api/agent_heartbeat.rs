@@ -71,6 +71,7 @@ pub(super) async fn take(
     }
 
     answered(&service, &agent, &asked, orders, now).await?;
+    let mut next_in = HEARTBEAT;
     if stopping && agent.removal.is_some_and(|removal| removal.told) {
         service.store.end_removal(agent.instance).await?;
         service.board.forget(agent.instance);
@@ -93,6 +94,7 @@ pub(super) async fn take(
             service.hub.answered();
         }
         let said = (status, device);
+        next_in = board.next_in(now);
         let report = board.report((agent.instance, run), said, stopping, keys, now);
         service.metrics.heartbeat(board.took(agent.instance));
         service.hub.reported(agent.account);
@@ -104,7 +106,7 @@ pub(super) async fn take(
         }
     }
     Ok(axum::Json(HeartbeatAnswer {
-        next_in: u64::from(HEARTBEAT),
+        next_in: u64::from(next_in),
         revision,
     }))
 }

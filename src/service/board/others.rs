@@ -5,13 +5,10 @@
 
 use super::super::Service;
 use super::super::store::{Seen, StoreError};
-use super::{Board, Entry};
+use super::{Board, Entry, pace};
 use crate::wire::Status;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use std::sync::Arc;
-
-/// An instance that was silent here for longer may have spoken elsewhere: a heartbeat is missing.
-const SILENT: SignedDuration = SignedDuration::from_secs(45);
 
 impl Board {
     /// Takes in what is newer than what is known.
@@ -28,6 +25,8 @@ impl Board {
                 continue;
             }
             entry.said = seen.at;
+            entry.next_in = seen.next_in;
+            entry.here = false;
             entry.heard = entry.heard.max(seen.at);
             // A run that came to this replica after that is another one.
             entry.stopped = seen.stopped && entry.came <= seen.at;
@@ -53,8 +52,13 @@ impl Board {
     /// Whether it may have spoken to another replica since it last spoke here.
     fn may_have_been_elsewhere(&self, instance: i64, now: Timestamp) -> bool {
         let board = self.lock();
-        let said = board.get(&instance).and_then(|entry: &Entry| entry.said);
-        said.is_none_or(|at| now.duration_since(at).abs() > SILENT)
+        let missing = |entry: &Entry| {
+            let due = pace::within_bounds(entry.next_in);
+            let silent = entry.said.map(|at| now.duration_since(at).abs());
+            // Half an interval late: a heartbeat is missing.
+            silent.is_none_or(|silent| silent > due + due / 2)
+        };
+        board.get(&instance).is_none_or(missing)
     }
 }
 

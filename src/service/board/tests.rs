@@ -96,6 +96,7 @@ fn seen(s: i64, stopped: bool, state: State, proved: &str) -> Seen {
         instance: 1,
         at: Some(at(s)),
         stopped,
+        next_in: 30,
         status: serde_json::to_string(&status(state)).ok(),
         device: None,
         proved: proved.to_owned(),
@@ -137,4 +138,20 @@ fn each_heartbeat_that_is_due_is_written_where_others_read_it() {
     assert!(report(110).is_none());
     assert!(!report(130).unwrap().is_news);
     assert!(!report(160).unwrap().is_news);
+}
+
+#[test]
+fn an_instance_that_was_told_to_speak_seldom_is_live_for_longer() {
+    let board = Board::new(
+        vec![Seen {
+            next_in: 300,
+            ..seen(1_000, false, State::Ok, "{}")
+        }],
+        true,
+    );
+    let state = |s| board.look(1, true, at(s)).state;
+    assert_eq!(state(1_600), InstanceState::Live);
+    assert_eq!(state(1_601), InstanceState::Stale);
+    assert_eq!(state(4_000), InstanceState::Stale);
+    assert_eq!(state(4_001), InstanceState::Offline);
 }

@@ -31,7 +31,7 @@ impl Store {
             if let Some(from) = from.filter(|_| newer.len() > FEW) {
                 return Ok(db
                     .prepare_cached(
-                        "SELECT id, last_seen, stopped, status, device, proved FROM instances
+                        "SELECT id, last_seen, stopped, next_in, status, device, proved FROM instances
                          WHERE account = ?1 AND last_seen >= ?2",
                     )?
                     .query_map([account, millis(from)], seen_row)?
@@ -41,7 +41,7 @@ impl Store {
             for (id, _) in newer {
                 let row = db
                     .prepare_cached(
-                        "SELECT id, last_seen, stopped, status, device, proved FROM instances
+                        "SELECT id, last_seen, stopped, next_in, status, device, proved FROM instances
                          WHERE id = ?1",
                     )?
                     .query_row([id], seen_row)

@@ -33,6 +33,8 @@ pub(in crate::service) struct Report {
     pub(in crate::service) is_news: bool,
     /// It said that it stops.
     pub(in crate::service) stopped: bool,
+    /// In how many seconds it was told to speak again.
+    pub(in crate::service) next_in: u32,
     /// Its status, JSON, cut.
     pub(in crate::service) status: String,
     /// Its device, JSON, cut; `None`: as it was.
@@ -50,6 +52,8 @@ pub(in crate::service) struct Seen {
     pub(in crate::service) at: Option<Timestamp>,
     /// It said that it stops.
     pub(in crate::service) stopped: bool,
+    /// In how many seconds it was told to speak again.
+    pub(in crate::service) next_in: u32,
     /// Its last status, JSON.
     pub(in crate::service) status: Option<String>,
     /// Its device, JSON.
@@ -211,7 +215,7 @@ impl Store {
 /// What was last heard of every instance.
 pub(super) fn all_seen(db: &Connection) -> db::Result<Vec<Seen>> {
     db.prepare(
-        "SELECT id, last_seen, stopped, status, device, proved FROM instances
+        "SELECT id, last_seen, stopped, next_in, status, device, proved FROM instances
          WHERE last_seen IS NOT NULL",
     )?
     .query_map([], seen_row)?
@@ -223,6 +227,7 @@ pub(super) fn seen_row(row: &db::Row<'_>) -> db::Result<Seen> {
         instance: row.get("id")?,
         at: time_opt(row, "last_seen")?,
         stopped: row.get("stopped")?,
+        next_in: u32::try_from(row.get::<_, i64>("next_in")?).unwrap_or(0),
         status: row.get("status")?,
         device: row.get("device")?,
         proved: row.get("proved")?,
@@ -261,7 +266,7 @@ fn write(db: &mut Connection, reports: &[Report]) -> Result<(), StoreError> {
     for report in reports {
         tx.prepare_cached(
             "UPDATE instances SET last_seen = ?2, stopped = ?3, status = ?4, proved = ?5,
-                                  device = coalesce(?6, device)
+                                  device = coalesce(?6, device), next_in = ?7
              WHERE id = ?1",
         )?
         .execute(params![
@@ -270,7 +275,8 @@ fn write(db: &mut Connection, reports: &[Report]) -> Result<(), StoreError> {
             report.stopped,
             report.status,
             report.proved,
-            report.device
+            report.device,
+            i64::from(report.next_in)
         ])?;
     }
     Ok(tx.commit()?)
@@ -283,6 +289,7 @@ mod tests {
     fn report(at: i64, device: Option<&str>) -> Report {
         Report {
             is_news: true,
+            next_in: 30,
             instance: 1,
             at: Timestamp::from_millisecond(at).unwrap(),
             stopped: false,

@@ -7,3 +7,6 @@ CREATE TABLE guesses (
 );
 
 CREATE INDEX guesses_by_last ON guesses (last);
+
+-- In how many seconds an instance was told to speak again, when it last did: by that it is judged.
+ALTER TABLE instances ADD COLUMN next_in BIGINT NOT NULL DEFAULT 30;
