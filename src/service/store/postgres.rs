@@ -188,13 +188,19 @@ pub(super) fn bring_up_to_date(db: &mut Connection) -> Result<(), StoreError> {
 pub(super) fn number_ahead(tx: &Connection, by: i64) -> Result<(), StoreError> {
     let tables = tx
         .prepare(
-            "SELECT CAST(table_name AS TEXT) AS name FROM information_schema.columns
+            "SELECT CAST(table_name AS TEXT) AS name, CAST(column_name AS TEXT) AS number
+             FROM information_schema.columns
              WHERE table_schema = current_schema() AND is_identity = 'YES' ORDER BY 1",
         )?
-        .query_map([], |row| row.get::<_, String>("name"))?
+        .query_map([], |row| {
+            Ok((
+                row.get::<_, String>("name")?,
+                row.get::<_, String>("number")?,
+            ))
+        })?
         .collect::<db::Result<Vec<_>>>()?;
-    for table in tables {
-        let sequence = format!("pg_get_serial_sequence('{table}', 'id')");
+    for (table, number) in tables {
+        let sequence = format!("pg_get_serial_sequence('{table}', '{number}')");
         tx.query_row(
             &format!("SELECT setval({sequence}, nextval({sequence}) + ?1)"),
             [by],
