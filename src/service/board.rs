@@ -1,7 +1,13 @@
 //! What is known of each instance right now: when it was heard, and its last status.
 //!
 //! Kept in memory, read from the store at start, written back when something changed and else once
-//! a minute (protocol.md section 5). All of it is the tenant's words and counts for that instance.
+//! a minute (protocol.md section 5); what other replicas wrote is taken in (`others`). All of it is
+//! the tenant's words and counts for that instance.
+
+mod others;
+mod pace;
+
+pub(super) use pace::HEARTBEAT;
 
 use super::rollout;
 use super::store::{Hash, KeyRow, Report, Seen, USED_STEP};
@@ -12,11 +18,12 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, HashMap, HashSet, btree_map};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What agents are told: seconds between heartbeats.
-pub(super) const HEARTBEAT: u32 = 30;
-
 /// A heartbeat that says nothing new is written at most this often.
 const WRITE: SignedDuration = SignedDuration::from_secs(60);
+
+/// Where other replicas read it: then each that is due is, so that an instance that lives looks so
+/// to all of them (two intervals).
+const WRITE_SHARED: SignedDuration = SignedDuration::from_secs(20);
 
 /// One that says something new, this often.
 const WRITE_NEWS: SignedDuration = SignedDuration::from_secs(1);
@@ -28,12 +35,24 @@ const LIFT: SignedDuration = SignedDuration::from_secs(60);
 type Proved = (u64, i64);
 
 /// All instances.
-#[derive(Default)]
-pub(super) struct Board(Mutex<HashMap<i64, Entry>>);
+pub(super) struct Board {
+    entries: Mutex<HashMap<i64, Entry>>,
+    /// How often a heartbeat that says nothing new is written.
+    write: SignedDuration,
+    pace: Mutex<pace::Pace>,
+}
 
 #[derive(Default)]
 struct Entry {
     heard: Option<Timestamp>,
+    /// In how many seconds it was told to speak again, when it last did.
+    next_in: u32,
+    /// It last spoke to this replica.
+    here: bool,
+    /// When what is known of it was said: here, or as another replica wrote it.
+    said: Option<Timestamp>,
+    /// When it last came to this replica by itself: a stop from before that is over.
+    came: Option<Timestamp>,
     held: usize,
     stopped: bool,
     status: Option<Arc<Status>>,
@@ -69,23 +88,15 @@ pub(super) struct Sighting {
 }
 
 impl Board {
-    /// From what the store last heard.
-    pub(super) fn new(seen: Vec<Seen>) -> Self {
-        let entries = seen.into_iter().map(|seen| {
-            // Written by an older sshkeyd, it may not be readable: the next heartbeat says it anew.
-            let status = seen.status.and_then(|s| serde_json::from_str(&s).ok());
-            let device = seen.device.and_then(|d| serde_json::from_str(&d).ok());
-            let entry = Entry {
-                heard: seen.at,
-                stopped: seen.stopped,
-                status: status.map(Arc::new),
-                device: device.map(Arc::new),
-                proved: serde_json::from_str(&seen.proved).unwrap_or_default(),
-                ..Entry::default()
-            };
-            (seen.instance, entry)
-        });
-        Self(Mutex::new(entries.collect()))
+    /// From what the store last heard; whether other replicas use it too.
+    pub(super) fn new(seen: Vec<Seen>, shared: bool) -> Self {
+        let board = Self {
+            entries: Mutex::default(),
+            write: if shared { WRITE_SHARED } else { WRITE },
+            pace: Mutex::default(),
+        };
+        board.take_in(seen);
+        board
     }
 
     /// It spoke.
@@ -93,6 +104,7 @@ impl Board {
         let mut board = self.lock();
         let entry = board.entry(instance).or_default();
         entry.heard = Some(now);
+        entry.came = Some(now);
         entry.stopped = false;
     }
 
@@ -103,11 +115,15 @@ impl Board {
         run: Hash,
         clock: super::Clock,
     ) -> Presence {
+        let now = clock();
         let mut board = self.lock();
         let entry = board.entry(instance).or_default();
         entry.held += 1;
         entry.stopped &= entry.ended == Some(run);
-        entry.heard = Some(clock());
+        entry.heard = Some(now);
+        if entry.ended != Some(run) {
+            entry.came = Some(now);
+        }
         drop(board);
         Presence {
             board: self.clone(),
@@ -128,9 +144,13 @@ impl Board {
     ) -> Option<Report> {
         // Before the lock, for which every other instance waits.
         let proved = rollout::proved(keys, &status);
+        let next_in = self.next_in(now);
         let mut board = self.lock();
         let entry = board.entry(instance).or_default();
         entry.heard = Some(now);
+        entry.said = Some(now);
+        entry.next_in = next_in;
+        entry.here = true;
         entry.since.get_or_insert(now);
         let stopped = stopped || entry.ended == Some(run);
         entry.stopped = stopped;
@@ -145,7 +165,7 @@ impl Board {
             Some((_, was, _)) if *was != stopped => SignedDuration::ZERO,
             Some(_) if entry.device_new => WRITE_NEWS,
             Some((_, _, was)) if facts(was) != facts(&status) => WRITE_NEWS,
-            Some(_) => WRITE,
+            Some(_) => self.write,
         };
         entry.proved.retain(|id, proved| {
             // By id, as the store gives them.
@@ -163,6 +183,7 @@ impl Board {
                 }
             }
         }
+        let is_news = news < self.write;
         let status = Arc::new(status);
         entry.status = Some(status.clone());
         let waited = |at: Timestamp| now.duration_since(at).abs() >= news;
@@ -175,7 +196,9 @@ impl Board {
         Some(Report {
             instance,
             at: now,
+            is_news,
             stopped,
+            next_in,
             status: serde_json::to_string(&*status).ok()?,
             device: device.and_then(|device| serde_json::to_string(&*device).ok()),
             proved: serde_json::to_string(&entry.proved).ok()?,
@@ -287,13 +310,13 @@ impl Board {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<i64, Entry>> {
         // Each change under this lock leaves an entry whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Entry {
     fn state(&self, now: Timestamp) -> InstanceState {
-        let interval = SignedDuration::from_secs(i64::from(HEARTBEAT));
+        let interval = pace::within_bounds(self.next_in);
         // A clock that has stepped back says nothing of how long ago a later time was.
         let silent = self.heard.map(|at| now.duration_since(at).abs());
         match silent {

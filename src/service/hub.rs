@@ -111,6 +111,10 @@ impl Hub {
             mark.removals += u64::from(commit.removal);
             *mark != before
         });
+        // Where another replica heard them.
+        if commit.kinds.has(Kinds::INSTANCES) {
+            bells.reports.send_modify(|count| *count += 1);
+        }
         bells.news.send_modify(|news| news.add(commit.kinds));
     }
 

@@ -160,9 +160,9 @@ impl Service {
         });
         let (store, seen) = Store::open(&config.database, committed)?;
         Ok(Self(Arc::new(Parts {
+            board: Arc::new(Board::new(seen, store.is_shared())),
             store,
             hub,
-            board: Arc::new(Board::new(seen)),
             holds: Holds::new(config.max_held),
             sealing: Arc::new(Sealing::new(&secrets.sealing_key)),
             refusals: Arc::default(),
@@ -246,6 +246,9 @@ impl Service {
             if let Err(error) = self.store.forget_certificates(self.now()).await {
                 tracing::debug!(%error, "certificates that are over");
             }
+            if let Err(error) = self.forget_guesses().await {
+                tracing::debug!(%error, "wrong guesses");
+            }
             if let Err(error) = self.forget_removed().await {
                 tracing::debug!(%error, "removed instances");
             }
@@ -263,6 +266,9 @@ impl Service {
 
     /// Lets orders leave, once. An instance that is stale may still be there: it is waited for.
     async fn settle_orders(&self) -> Result<(), StoreError> {
+        for account in self.store.accounts_with_orders().await? {
+            self.hear_others(account).await?;
+        }
         let (board, now) = (self.board.clone(), self.now());
         let is_live = move |instance| {
             let state = board.look(instance, true, now).state;

@@ -6,7 +6,6 @@
 
 use super::Service;
 use super::api::ApiError;
-use super::board::HEARTBEAT;
 use super::store::{Actor, CaRotation, CaRow, StoreError};
 use crate::trust::Role;
 use crate::wire::{Ca, CaRole, CaState, Cas, CertificatesStatus, InstanceState, Status};
@@ -15,8 +14,8 @@ use jiff::{SignedDuration, Timestamp};
 /// How long people have to learn of another host CA.
 const NOTICE: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// How long an instance counts as there that another replica heard.
-const HEARD: SignedDuration = SignedDuration::from_secs(10 * HEARTBEAT as i64);
+/// For how many intervals an instance counts as there that another replica heard.
+const HEARD: i64 = 10;
 
 impl Service {
     /// Puts another CA into every list, to sign as soon as it may.
@@ -108,7 +107,8 @@ impl Service {
             let here = matches!(seen.state, InstanceState::Live | InstanceState::Stale);
             let written = heard.at.filter(|at| {
                 !heard.stopped
-                    && now.duration_since(*at).abs() <= HEARD
+                    && now.duration_since(*at).abs()
+                        <= SignedDuration::from_secs(heard.next_in.saturating_mul(HEARD))
                     && seen.last_seen < Some(*at)
             });
             let says = match written {

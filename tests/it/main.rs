@@ -69,6 +69,7 @@ mod proof_certificates;
 mod reader;
 #[cfg(test)]
 mod recorded;
+mod replicas;
 #[cfg(test)]
 mod revoked;
 #[cfg(test)]

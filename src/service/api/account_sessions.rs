@@ -21,6 +21,7 @@ pub(super) async fn list(
     State(service): State<Service>,
 ) -> Result<axum::Json<Page<AccountSession>>, ApiError> {
     let now = service.now();
+    service.hear_others(caller.account()).await?;
     let rows = service.store.sessions(caller.account(), now).await?;
     let shown = |row| shown(&service, &caller, row, now);
     Ok(axum::Json(Page::whole(

@@ -71,6 +71,7 @@ pub(super) async fn take(
     }
 
     answered(&service, &agent, &asked, orders, now).await?;
+    let mut next_in = HEARTBEAT;
     if stopping && agent.removal.is_some_and(|removal| removal.told) {
         service.store.end_removal(agent.instance).await?;
         service.board.forget(agent.instance);
@@ -79,6 +80,9 @@ pub(super) async fn take(
         let signed = service
             .snapshots
             .current(&service.store, agent.account, revision, now)
+            .await?;
+        service
+            .hear_other(agent.account, agent.instance, now)
             .await?;
         let keys = &signed.keys.keys;
         let board = &service.board;
@@ -90,6 +94,7 @@ pub(super) async fn take(
             service.hub.answered();
         }
         let said = (status, device);
+        next_in = board.next_in(now);
         let report = board.report((agent.instance, run), said, stopping, keys, now);
         service.metrics.heartbeat(board.took(agent.instance));
         service.hub.reported(agent.account);
@@ -97,11 +102,11 @@ pub(super) async fn take(
             service.store.used_keys(agent.account, used).await?;
         }
         if let Some(report) = report {
-            service.store.report_soon(report);
+            service.store.report_soon(agent.account, report);
         }
     }
     Ok(axum::Json(HeartbeatAnswer {
-        next_in: u64::from(HEARTBEAT),
+        next_in: u64::from(next_in),
         revision,
     }))
 }

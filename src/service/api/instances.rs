@@ -44,6 +44,7 @@ pub(super) async fn list(
     Params(from): Params<From>,
 ) -> Result<axum::Json<Page<Instance>>, ApiError> {
     let now = service.now();
+    service.hear_others(caller.account()).await?;
     let rows = service
         .store
         .instances(caller.account(), from.after, PAGE + 1, now)
@@ -84,6 +85,7 @@ async fn find(
     now: Timestamp,
 ) -> Result<InstanceRow, ApiError> {
     let id = id(instance)?;
+    service.hear_others(caller.account()).await?;
     let store = &service.store;
     let rows = store
         .instances(caller.account(), id.saturating_sub(1), 1, now)

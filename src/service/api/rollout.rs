@@ -52,6 +52,7 @@ pub(super) async fn show(
         }
         let now = service.now();
         let subject = subject(&service, &caller, &key, now).await?;
+        service.hear_others(caller.account()).await?;
         let rows = service
             .store
             .instances(caller.account(), 0, usize::MAX, now)

@@ -6,8 +6,12 @@
 //! Refuses to remember more than a fixed number: the least guilty are forgotten first.
 
 use super::passwords::Block;
-use crate::service::store::Hash;
-use jiff::Timestamp;
+use crate::service::Service;
+use crate::service::api::ApiError;
+use crate::service::store::{Hash, StoreError, Tries};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use jiff::{SignedDuration, Timestamp};
+use sha2::Sha256;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -22,6 +26,9 @@ const FORGET: i64 = 60 * 60 * 1000;
 
 /// Guessers that are remembered.
 const GUESSERS: usize = 16_384;
+
+/// Sets this MAC apart from anything else the key may ever seal.
+const PURPOSE: &[u8] = b"sshkeyd guesser v1\0";
 
 /// By whom guesses are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,10 +46,43 @@ pub(in crate::service) enum Guesser {
     SignUp(Block),
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Tries {
-    count: u32,
-    last: i64,
+impl Guesser {
+    /// By which replicas know it, and nobody who reads the database learns whose address was tried.
+    fn mac(self, sealing_key: &[u8; 32]) -> Hash {
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(sealing_key).expect("HMAC takes a key of any length");
+        mac.update(PURPOSE);
+        let mut block = |block| match block {
+            Block::V4(bytes) => mac.update(&[&b"4"[..], &bytes].concat()),
+            Block::V6(bytes) => mac.update(&[&b"6"[..], &bytes].concat()),
+            Block::Unknown => mac.update(b"-"),
+        };
+        match self {
+            Self::Stranger(hash, from) => {
+                block(from);
+                mac.update(b"stranger");
+                mac.update(&hash);
+            }
+            Self::SignUp(from) => {
+                block(from);
+                mac.update(b"sign-up");
+            }
+            Self::Device(account, number) => {
+                mac.update(b"device");
+                mac.update(&account.to_be_bytes());
+                mac.update(&number);
+            }
+            Self::Session(id) => {
+                mac.update(b"session");
+                mac.update(&id.to_be_bytes());
+            }
+            Self::ApiKey(id) => {
+                mac.update(b"api-key");
+                mac.update(&id.to_be_bytes());
+            }
+        }
+        mac.finalize().into_bytes().into()
+    }
 }
 
 impl Tries {
@@ -56,6 +96,20 @@ impl Tries {
         };
         // A clock that stepped back makes no wait longer.
         (self.last.min(now) + wait - now).max(0)
+    }
+
+    /// What counts of these, and what does with one more now; else the seconds to wait.
+    fn one_more(self, now: i64) -> Result<(Self, Self), u32> {
+        let before = match now - self.last > FORGET {
+            true => Self::default(),
+            false => self,
+        };
+        let wait = before.wait(now);
+        if wait > 0 {
+            return Err(u32::try_from((wait + 999) / 1_000).unwrap_or(u32::MAX));
+        }
+        let count = before.count.saturating_add(1);
+        Ok((before, Self { count, last: now }))
     }
 }
 
@@ -82,16 +136,8 @@ impl Guesses {
             make_room(&mut all, now);
         }
         let tries = all.entry(guesser).or_default();
-        if now - tries.last > FORGET {
-            *tries = Tries::default();
-        }
-        let wait = tries.wait(now);
-        if wait > 0 {
-            return Err(u32::try_from((wait + 999) / 1_000).unwrap_or(u32::MAX));
-        }
-        let before = *tries;
-        tries.count = tries.count.saturating_add(1);
-        tries.last = now;
+        let (before, after) = tries.one_more(now)?;
+        *tries = after;
         Ok(Guess { guesser, before })
     }
 
@@ -110,6 +156,48 @@ impl Guesses {
     fn lock(&self) -> MutexGuard<'_, HashMap<Guesser, Tries>> {
         // Each change under this lock leaves an entry whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Service {
+    /// Counts a guess as wrong until it is known to be none: in memory, or in the database where
+    /// other replicas count too.
+    ///
+    /// # Errors
+    /// 429 `slow-down`. The wait is not held: a held connection costs us more than the guesser,
+    /// who can hold many at once, and a refusal says how long the wait is.
+    pub(super) async fn begin_guess(&self, guesser: Guesser) -> Result<Guess, ApiError> {
+        let now = self.now();
+        let begun = if self.store.is_shared() {
+            let (mac, now) = (guesser.mac(&self.people.sealing_key), now.as_millisecond());
+            let judge = move |tries: Tries| tries.one_more(now);
+            let before = self.store.count_guess(mac, judge).await?;
+            before.map(|before| Guess { guesser, before })
+        } else {
+            self.people.guesses.begin(guesser, now)
+        };
+        begun.map_err(|seconds| {
+            let detail = "too many wrong tries; wait as long as Retry-After says, at most 30 s";
+            ApiError::too_many("slow-down", detail, seconds)
+        })
+    }
+
+    /// It was no wrong guess.
+    pub(super) async fn give_guess_back(&self, guess: &Guess) {
+        if !self.store.is_shared() {
+            return self.people.guesses.give_back(guess);
+        }
+        let mac = guess.guesser.mac(&self.people.sealing_key);
+        let given = self.store.give_guess_back(mac, guess.before.last).await;
+        if let Err(error) = given {
+            tracing::debug!(%error, "a guess that was none counts as wrong");
+        }
+    }
+
+    /// Forgets, in the database, whoever has been silent for long.
+    pub(in crate::service) async fn forget_guesses(&self) -> Result<(), StoreError> {
+        let since = self.now() - SignedDuration::from_millis(FORGET);
+        self.store.forget_guesses(since).await
     }
 }
 

@@ -75,9 +75,9 @@ impl Service {
             }
         };
         let actor = nobody(0, asked.from, &asked.id);
-        let guess = self.begin_guess(guesser)?;
+        let guess = self.begin_guess(guesser).await?;
         let verdict = self.judge(credentials.as_ref(), proof, &actor).await;
-        let verdict = self.judged(&guess, verdict)?;
+        let verdict = self.judged(&guess, verdict).await?;
         let account = credentials.as_ref().map(|credentials| credentials.account);
         let (code, detail) = match (verdict, credentials) {
             (Verdict::Right, Some(credentials)) => {
@@ -122,11 +122,11 @@ impl Service {
         }
         check_new(&new.proof.password)?;
         let block = Block::of(asked.from);
-        let guess = self.begin_guess(Guesser::SignUp(block))?;
+        let guess = self.begin_guess(Guesser::SignUp(block)).await?;
         let password = match self.people.passwords.hash(new.proof.password, block).await {
             Ok(password) => password,
             Err(error) => {
-                self.people.guesses.give_back(&guess);
+                self.give_guess_back(&guess).await;
                 return Err(error);
             }
         };

@@ -105,7 +105,7 @@ impl Service {
             let detail = "this takes a person's session; no API key can do it";
             return Err(ApiError::new(StatusCode::FORBIDDEN, "person-only", detail));
         };
-        let guess = self.begin_guess(Guesser::Session(session))?;
+        let guess = self.begin_guess(Guesser::Session(session)).await?;
         let credentials = self.store.credentials(caller.account()).await;
         let proof = Proof {
             password: Zeroizing::new(given.password),
@@ -118,7 +118,7 @@ impl Service {
             }
             Err(error) => Err(error.into()),
         };
-        let (code, detail) = match self.judged(&guess, verdict)? {
+        let (code, detail) = match self.judged(&guess, verdict).await? {
             // It may have ended while the password was hashed.
             Verdict::Right => return self.still(caller).await,
             Verdict::WrongPassword => ("wrong-password", "this is not the account's password"),
@@ -136,27 +136,14 @@ impl Service {
         Err(ApiError::new(StatusCode::FORBIDDEN, code, detail))
     }
 
-    /// Counts a guess as wrong until it is known to be none.
-    ///
-    /// # Errors
-    /// 429 `slow-down`. The wait is not held: a held connection costs us more than the guesser,
-    /// who can hold many at once, and a refusal says how long the wait is.
-    fn begin_guess(&self, guesser: Guesser) -> Result<Guess, ApiError> {
-        let begun = self.people.guesses.begin(guesser, self.now());
-        begun.map_err(|seconds| {
-            let detail = "too many wrong tries; wait as long as Retry-After says, at most 30 s";
-            ApiError::too_many("slow-down", detail, seconds)
-        })
-    }
-
     /// Gives a guess back that was none.
-    fn judged(
+    async fn judged(
         &self,
         guess: &Guess,
         verdict: Result<Verdict, ApiError>,
     ) -> Result<Verdict, ApiError> {
         if matches!(verdict, Ok(Verdict::Right | Verdict::CodeWanted) | Err(_)) {
-            self.people.guesses.give_back(guess);
+            self.give_guess_back(guess).await;
         }
         verdict
     }

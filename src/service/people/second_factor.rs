@@ -89,7 +89,7 @@ impl Service {
         if credentials.totp_since.is_some() {
             return Err(on());
         }
-        let guess = self.begin_guess(Guesser::Session(session))?;
+        let guess = self.begin_guess(Guesser::Session(session)).await?;
         let now = self.now();
         let step = match Code::read(code) {
             Code::Digits(digits) => {
@@ -105,7 +105,7 @@ impl Service {
             let detail = "this is no code of the new secret; look at the time of both devices";
             return Err(ApiError::new(StatusCode::FORBIDDEN, "wrong-code", detail));
         };
-        self.judged(&guess, Ok(Verdict::Right))?;
+        self.judged(&guess, Ok(Verdict::Right)).await?;
         let codes = totp::backup_codes();
         let key = &self.people.sealing_key;
         let hash = |code: &Zeroizing<String>| match Code::read(code) {

@@ -78,6 +78,8 @@ pub(in crate::service) struct Heard {
     pub(in crate::service) at: Option<Timestamp>,
     /// It said that it stops.
     pub(in crate::service) stopped: bool,
+    /// In how many seconds it was told to speak again.
+    pub(in crate::service) next_in: i64,
 }
 
 impl Store {
@@ -280,7 +282,7 @@ impl Store {
         self.call(move |db| {
             let rows = db
                 .prepare_cached(
-                    "SELECT id, last_seen, stopped FROM instances
+                    "SELECT id, last_seen, stopped, next_in FROM instances
                      WHERE account = ?1 AND identity_key IS NOT NULL
                        AND (removal_told_at IS NULL OR removal_told_at > ?2) ORDER BY id",
                 )?
@@ -289,6 +291,7 @@ impl Store {
                         instance: row.get("id")?,
                         at: time_opt(row, "last_seen")?,
                         stopped: row.get("stopped")?,
+                        next_in: row.get("next_in")?,
                     })
                 })?
                 .collect::<db::Result<_>>()?;

@@ -2,7 +2,7 @@
 
 use super::db;
 use super::db::{Connection, TransactionBehavior, params};
-use super::{Store, StoreError, millis, postgres, time_opt};
+use super::{Commit, Kinds, Store, StoreError, millis, postgres, time_opt};
 use crate::sys::clock;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::hash_map::Entry;
@@ -29,8 +29,12 @@ pub(in crate::service) struct Report {
     pub(in crate::service) instance: i64,
     /// When it spoke.
     pub(in crate::service) at: Timestamp,
+    /// It says something that it did not say before.
+    pub(in crate::service) is_news: bool,
     /// It said that it stops.
     pub(in crate::service) stopped: bool,
+    /// In how many seconds it was told to speak again.
+    pub(in crate::service) next_in: u32,
     /// Its status, JSON, cut.
     pub(in crate::service) status: String,
     /// Its device, JSON, cut; `None`: as it was.
@@ -39,7 +43,7 @@ pub(in crate::service) struct Report {
     pub(in crate::service) proved: String,
 }
 
-/// What the store last heard of an instance; read once, at start.
+/// What the store last heard of an instance.
 #[derive(Debug, Clone)]
 pub(in crate::service) struct Seen {
     /// Which instance.
@@ -48,6 +52,8 @@ pub(in crate::service) struct Seen {
     pub(in crate::service) at: Option<Timestamp>,
     /// It said that it stops.
     pub(in crate::service) stopped: bool,
+    /// In how many seconds it was told to speak again.
+    pub(in crate::service) next_in: u32,
     /// Its last status, JSON.
     pub(in crate::service) status: Option<String>,
     /// Its device, JSON.
@@ -63,6 +69,8 @@ pub(super) struct Reports(Mutex<Waiting>, tokio::sync::Mutex<()>);
 #[derive(Default)]
 struct Waiting {
     of: HashMap<i64, Report>,
+    /// Accounts of which there is news for other replicas.
+    tell: HashSet<i64>,
     /// A task is there to write them.
     under_way: bool,
 }
@@ -111,7 +119,10 @@ impl Reports {
 impl Store {
     /// Keeps what a heartbeat said, in a moment: all that come within it share one transaction. A
     /// heartbeat need not be durable, the next one says it again.
-    pub(in crate::service) fn report_soon(&self, report: Report) {
+    pub(in crate::service) fn report_soon(&self, account: i64, report: Report) {
+        if self.shared && report.is_news {
+            self.reports.lock().tell.insert(account);
+        }
         if !self.reports.put(vec![report]) {
             return;
         }
@@ -138,6 +149,8 @@ impl Store {
     pub(in crate::service) async fn write_reports(&self) -> Result<(), StoreError> {
         // What another has taken out is written when this returns.
         let _turn = self.reports.1.lock().await;
+        // Whose report comes in between is told once more.
+        let tell = self.reports.lock().tell.clone();
         let reports = self.reports.take();
         if reports.is_empty() {
             return Ok(());
@@ -148,6 +161,11 @@ impl Store {
             // Whoever has called sees to it, or the next report brings somebody who does.
             let first = self.reports.put(kept);
             self.reports.lock().under_way = !first;
+        } else {
+            for account in tell {
+                self.reports.lock().tell.remove(&account);
+                (self.committed)(Commit::of(account, Kinds::INSTANCES));
+            }
         }
         written
     }
@@ -197,20 +215,23 @@ impl Store {
 /// What was last heard of every instance.
 pub(super) fn all_seen(db: &Connection) -> db::Result<Vec<Seen>> {
     db.prepare(
-        "SELECT id, last_seen, stopped, status, device, proved FROM instances
+        "SELECT id, last_seen, stopped, next_in, status, device, proved FROM instances
          WHERE last_seen IS NOT NULL",
     )?
-    .query_map([], |row| {
-        Ok(Seen {
-            instance: row.get("id")?,
-            at: time_opt(row, "last_seen")?,
-            stopped: row.get("stopped")?,
-            status: row.get("status")?,
-            device: row.get("device")?,
-            proved: row.get("proved")?,
-        })
-    })?
+    .query_map([], seen_row)?
     .collect()
+}
+
+pub(super) fn seen_row(row: &db::Row<'_>) -> db::Result<Seen> {
+    Ok(Seen {
+        instance: row.get("id")?,
+        at: time_opt(row, "last_seen")?,
+        stopped: row.get("stopped")?,
+        next_in: u32::try_from(row.get::<_, i64>("next_in")?).unwrap_or(0),
+        status: row.get("status")?,
+        device: row.get("device")?,
+        proved: row.get("proved")?,
+    })
 }
 
 /// The database while a power cut may take back what is committed, as a whole, but not what is
@@ -245,7 +266,7 @@ fn write(db: &mut Connection, reports: &[Report]) -> Result<(), StoreError> {
     for report in reports {
         tx.prepare_cached(
             "UPDATE instances SET last_seen = ?2, stopped = ?3, status = ?4, proved = ?5,
-                                  device = coalesce(?6, device)
+                                  device = coalesce(?6, device), next_in = ?7
              WHERE id = ?1",
         )?
         .execute(params![
@@ -254,7 +275,8 @@ fn write(db: &mut Connection, reports: &[Report]) -> Result<(), StoreError> {
             report.stopped,
             report.status,
             report.proved,
-            report.device
+            report.device,
+            i64::from(report.next_in)
         ])?;
     }
     Ok(tx.commit()?)
@@ -266,6 +288,8 @@ mod tests {
 
     fn report(at: i64, device: Option<&str>) -> Report {
         Report {
+            is_news: true,
+            next_in: 30,
             instance: 1,
             at: Timestamp::from_millisecond(at).unwrap(),
             stopped: false,

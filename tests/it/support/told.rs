@@ -77,6 +77,14 @@ impl Told {
         (serde_json::from_slice(&payload).unwrap(), etag.unwrap())
     }
 
+    /// Whether there is another list than `etag` names within so long.
+    pub(crate) fn waits(&self, etag: &str, wait: Duration) -> bool {
+        let fetched = self
+            .runtime
+            .block_on(self.api.snapshot(Some(etag), wait, "run"));
+        matches!(fetched.unwrap(), Fetched::New { .. })
+    }
+
     /// Says it, once.
     pub(crate) fn say(&self, device: Option<Device>, orders: Vec<OrderResult>) {
         let body = HeartbeatRequest {

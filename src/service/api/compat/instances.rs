@@ -159,6 +159,7 @@ async fn seen(
     most: usize,
 ) -> Result<Vec<Seen>, ApiError> {
     let now = service.now();
+    service.hear_others(caller.account()).await?;
     let rows = service
         .store
         .instances(caller.account(), after, most, now)

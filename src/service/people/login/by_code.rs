@@ -50,7 +50,7 @@ impl Service {
             let detail = "the account has no second factor; log in with address and password";
             return Err(ApiError::bad("no-second-factor", detail));
         }
-        let guess = self.begin_guess(Guesser::ApiKey(key))?;
+        let guess = self.begin_guess(Guesser::ApiKey(key)).await?;
         let good = match Code::read(code) {
             Code::Digits(digits) => self.spend_digits(&credentials, digits).await,
             Code::Backup(code) => {
@@ -64,7 +64,7 @@ impl Service {
             true => Verdict::Right,
             false => Verdict::WrongCode,
         });
-        if self.judged(&guess, verdict)? != Verdict::Right {
+        if self.judged(&guess, verdict).await? != Verdict::Right {
             return Err(self.refuse(caller, "2fa-verification-failed", WRONG).await);
         }
         let login = Login {

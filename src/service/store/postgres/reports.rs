@@ -11,12 +11,14 @@ use std::collections::HashSet;
 const WRITE: &str = "
     WITH said AS (
         SELECT * FROM json_to_recordset(CAST(CAST(?1 AS TEXT) AS JSON)) AS said
-            (id BIGINT, at BIGINT, stopped BIGINT, status TEXT, proved TEXT, device TEXT)
+            (id BIGINT, at BIGINT, stopped BIGINT, next_in BIGINT, status TEXT, proved TEXT,
+             device TEXT)
     ), free AS (
         SELECT i.id FROM instances i JOIN said ON said.id = i.id
         FOR NO KEY UPDATE OF i SKIP LOCKED
     ), written AS (
-        UPDATE instances i SET last_seen = said.at, stopped = said.stopped, status = said.status,
+        UPDATE instances i SET last_seen = said.at, stopped = said.stopped,
+            next_in = said.next_in, status = said.status,
             proved = said.proved, device = coalesce(said.device, i.device)
         FROM said JOIN free ON free.id = said.id
         WHERE i.id = said.id AND (i.last_seen IS NULL OR i.last_seen <= said.at)
@@ -48,7 +50,7 @@ fn put(db: &mut Connection, sql: &str, reports: &[Report]) -> Result<HashSet<i64
         .iter()
         .map(|report| {
             json!({"id": report.instance, "at": millis(report.at),
-                "stopped": i64::from(report.stopped), "status": report.status,
+                "stopped": i64::from(report.stopped), "next_in": report.next_in, "status": report.status,
                 "proved": report.proved, "device": report.device})
         })
         .collect();
