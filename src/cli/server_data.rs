@@ -80,7 +80,12 @@ pub(super) fn export(config: &ServerConfig, file: &Path, out: &mut Output) -> an
     } else {
         service::export(config, file).map_err(failed)?
     };
-    out.note(&format!("{}: {} rows of {}", file.display(), moved.rows, config.database));
+    out.note(&format!(
+        "{}: {} rows of {}",
+        file.display(),
+        moved.rows,
+        config.database
+    ));
     out.note(&format!(
         "{secrets} is NOT in it, and what is sealed opens with it alone: copy that directory, too, \
          before the import"

@@ -155,7 +155,11 @@ fn a_service_moves_to_postgresql_and_back_and_its_agents_do_not_notice() {
     let now: i64 = postgres.sql(&database, revision).parse().unwrap();
     assert!(now > was);
     let last = head(&first)["numbers"]["ssh_keys"].as_i64().unwrap();
-    assert_eq!(id, last + 1, "a number of a key that is gone is not given out again");
+    assert_eq!(
+        id,
+        last + 1,
+        "a number of a key that is gone is not given out again"
+    );
     let after = bed.enrolled();
     assert_eq!(after["id"], before["id"]);
     let enrolments = "SELECT count(*) FROM audit WHERE action = 'instance.enroll'";
@@ -213,7 +217,10 @@ fn what_does_not_fit_is_refused_and_leaves_nothing_behind() {
     bent[place] = b'K';
     std::fs::write(&bad, &bent).unwrap();
     refused(&bad, &there, "SHA-256");
-    assert_eq!(postgres.sql(&database, "SELECT count(*) FROM accounts"), "0");
+    assert_eq!(
+        postgres.sql(&database, "SELECT count(*) FROM accounts"),
+        "0"
+    );
     assert_eq!(postgres.sql(&database, "SELECT count(*) FROM audit"), "0");
 
     errand("import", &whole, &there).done();
@@ -229,7 +236,10 @@ fn what_does_not_fit_is_refused_and_leaves_nothing_behind() {
     let said = Ran::of(import.arg("--config").arg(&lifted)).done();
     assert!(said.err.contains("above every revision"), "{said:?}");
     let revision = "SELECT max(revision) FROM accounts";
-    let (kept, above) = (postgres.sql(&database, revision), postgres.sql(&other, revision));
+    let (kept, above) = (
+        postgres.sql(&database, revision),
+        postgres.sql(&other, revision),
+    );
     assert!(above.parse::<i64>().unwrap() > kept.parse::<i64>().unwrap());
     bed.serve(&lifted);
     let key = public_key();

@@ -223,7 +223,7 @@ fn a_service_too_small_for_them_has_them_back_as_fast_as_it_can() {
     show("too small", &storm, &came);
     let best = storm.agents as f64 / takes as f64;
     assert!((came.peak as f64) < 2.0 * even(&storm), "{came:?}");
-    assert!(came.most.as_secs_f64() < 1.5 * best, "{came:?}");
+    assert!(came.most.as_secs_f64() < 2.0 * best, "{came:?}");
     assert!(came.last.as_secs_f64() < 3.0 * best, "{came:?}");
 }
 

@@ -39,7 +39,9 @@ impl<'a> Lines<'a> {
         let head = head.ok().filter(|head| head["format"] == FORMAT);
         let head = head.ok_or_else(|| damaged("not an export of sshkeyd's"))?;
         if head["version"] != VERSION {
-            return Err(damaged("of another version of the format; use that sshkeyd"));
+            return Err(damaged(
+                "of another version of the format; use that sshkeyd",
+            ));
         }
         let head: HeadLine = serde_json::from_value(head)
             .map_err(|error| CopyError::Damaged(format!("line 1: {error}")))?;
@@ -99,7 +101,9 @@ impl<'a> Lines<'a> {
         let end: EndLine =
             serde_json::from_slice(line).map_err(|_| self.wrong("neither a row nor the end"))?;
         if end.sha256 != hexadecimal(&self.seen.clone().finalize()) {
-            return Err(damaged("changed since it was written: its SHA-256 is another"));
+            return Err(damaged(
+                "changed since it was written: its SHA-256 is another",
+            ));
         }
         if end.rows != self.rows {
             return Err(damaged("there are not as many rows as its end says"));

@@ -320,7 +320,9 @@ fn take_rows(
             return Err(CopyError::Damaged("a row of no table".to_owned()));
         };
         let values: Vec<&dyn ToSql> = cells.iter().map(|cell| cell as &dyn ToSql).collect();
-        let done = tx.prepare_cached(sql).and_then(|mut ready| ready.execute(&values[..]));
+        let done = tx
+            .prepare_cached(sql)
+            .and_then(|mut ready| ready.execute(&values[..]));
         done.map_err(|error| misfit(error, tables.get(at)))?;
         *count += 1;
     }
@@ -430,7 +432,11 @@ fn number_from(
     let Some(file) = tx.sqlite() else {
         if last > 0 {
             let sequence = format!("pg_get_serial_sequence('{table}', '{column}')");
-            tx.query_row(&format!("SELECT setval({sequence}, ?1)"), [last], |_| Ok(()))?;
+            tx.query_row(
+                &format!("SELECT setval({sequence}, ?1)"),
+                [last],
+                |_| Ok(()),
+            )?;
         }
         return Ok(());
     };
@@ -459,7 +465,9 @@ mod tests {
             let mut keys = file
                 .prepare(&format!("PRAGMA foreign_key_list({table})"))
                 .unwrap();
-            let named = keys.query_map([], |row| row.get::<_, String>("table")).unwrap();
+            let named = keys
+                .query_map([], |row| row.get::<_, String>("table"))
+                .unwrap();
             for named in named {
                 let named = named.unwrap();
                 assert!(place(&named) < place(table), "{table} before {named}");

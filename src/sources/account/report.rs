@@ -107,11 +107,9 @@ impl AccountTask {
         let window = self.window.get();
         let first = !self.failing && !window.is_zero();
         match self.failed(fault) {
-            Step::Again if first => Step::Wait(self.backoff().wait(
-                1,
-                fault.retry_after(),
-                rand::random(),
-            )),
+            Step::Again if first => {
+                Step::Wait(self.backoff().wait(1, fault.retry_after(), rand::random()))
+            }
             step => step,
         }
     }
