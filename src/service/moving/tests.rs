@@ -114,7 +114,7 @@ async fn another_schema_and_other_secrets_are_refused_with_what_to_do() {
         let mut config = bed.other("third.db");
         config.secrets_dir = bed.file(secrets);
         if secrets == "others" {
-            crate::service::secrets::Secrets::load(&config.secrets_dir).unwrap();
+            secrets::Secrets::load(&config.secrets_dir).unwrap();
         }
         let refused = import(&config, &mut text.as_bytes(), Path::new("x"), None).unwrap_err();
         assert!(refused.to_string().contains("copy the whole"), "{refused}");

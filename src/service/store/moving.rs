@@ -26,7 +26,7 @@ const FIRST: [&str; 7] = [
 
 /// What an engine keeps for itself: which steps it has had, what it has numbered, and what replicas
 /// have heard of changes.
-const OF_ENGINES: [&str; 3] = ["sqlite_sequence", "schema_version", "changes"];
+const OF_ENGINES: [&str; 2] = ["schema_version", "changes"];
 
 /// It has a row from its first step on.
 const NEVER_EMPTY: &str = "strangers";
@@ -379,7 +379,7 @@ fn tables(tx: &Transaction<'_>) -> Result<Vec<Table>, CopyError> {
         let (table, column): (String, String) = (row.get(0)?, row.get(1)?);
         columns.entry(table).or_default().push(column);
     }
-    columns.retain(|name, _| !OF_ENGINES.contains(&name.as_str()));
+    columns.retain(|name, _| !name.starts_with("sqlite_") && !OF_ENGINES.contains(&name.as_str()));
     columns.values_mut().for_each(|columns| columns.sort());
     let mut tables: Vec<Table> = columns
         .into_iter()
