@@ -16,7 +16,7 @@ impl Bed {
         let mut config = crate::service::api::tests::config(&dir);
         config.database = Database::Sqlite(dir.path().join("sshkeyd.db"));
         let service = Service::open(&config).unwrap();
-        service.add_account("a\0é@example.com", None).await.unwrap();
+        service.add_account("a@example.com", None).await.unwrap();
         Self { dir, config }
     }
 

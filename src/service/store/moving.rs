@@ -4,29 +4,16 @@
 //! columns, so that a table or a column that only one side has is a refusal and never a loss.
 //! Refuses to know files: rows come and go one at a time, and a dump is as of one moment.
 
+mod catalogue;
+
 use super::copies::{self, AHEAD, CopyError, Lifted};
 use super::db::{self, Connection, FromSql, ToSql, Transaction, TransactionBehavior, Value};
 use super::{Hash, StoreError, postgres, sqlite};
 use crate::config::Postgres;
+use catalogue::{last_number, list, number_from, numbered, tables};
 use jiff::Timestamp;
-use rusqlite::OptionalExtension as _;
 use std::collections::BTreeMap;
 use std::path::Path;
-
-/// Tables that rows of others name, before those; the rest follows by name.
-const FIRST: [&str; 7] = [
-    "accounts",
-    "instances",
-    "ssh_keys",
-    "api_keys",
-    "orders",
-    "cas",
-    "certificates",
-];
-
-/// What an engine keeps for itself: which steps it has had, what it has numbered, and what replicas
-/// have heard of changes.
-const OF_ENGINES: [&str; 2] = ["schema_version", "changes"];
 
 /// It has a row from its first step on.
 const NEVER_EMPTY: &str = "strangers";
@@ -353,99 +340,6 @@ fn lift_here(tx: &Transaction<'_>, now: Timestamp) -> Result<Lifted, CopyError> 
         None => postgres::number_ahead(tx, AHEAD)?,
     }
     Ok(copies::lift_all(tx, None, now)?)
-}
-
-fn list(columns: &[String]) -> String {
-    let quoted: Vec<String> = columns.iter().map(|name| format!("\"{name}\"")).collect();
-    quoted.join(", ")
-}
-
-/// All tables but the engine's own.
-fn tables(tx: &Transaction<'_>) -> Result<Vec<Table>, CopyError> {
-    let sql = match tx.sqlite() {
-        Some(_) => {
-            "SELECT t.name, c.name FROM sqlite_schema t, pragma_table_info(t.name) c
-             WHERE t.type = 'table'"
-        }
-        None => {
-            "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT)
-             FROM information_schema.columns WHERE table_schema = current_schema()"
-        }
-    };
-    let mut columns: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut statement = tx.prepare(sql)?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let (table, column): (String, String) = (row.get(0)?, row.get(1)?);
-        columns.entry(table).or_default().push(column);
-    }
-    columns.retain(|name, _| !name.starts_with("sqlite_") && !OF_ENGINES.contains(&name.as_str()));
-    columns.values_mut().for_each(|columns| columns.sort());
-    let mut tables: Vec<Table> = columns
-        .into_iter()
-        .map(|(name, columns)| Table { name, columns })
-        .collect();
-    // Stable: the others stay by name.
-    tables.sort_by_key(|table| {
-        let place = FIRST.iter().position(|first| *first == table.name);
-        place.unwrap_or(FIRST.len())
-    });
-    Ok(tables)
-}
-
-/// Tables whose numbers are given out by the engine, and by which column.
-fn numbered(tx: &Transaction<'_>) -> Result<Vec<(String, String)>, CopyError> {
-    if tx.postgres().is_some() {
-        return Ok(postgres::numbered(tx)?);
-    }
-    let sql = "SELECT t.name, c.name FROM sqlite_schema t, pragma_table_info(t.name) c
-               WHERE t.type = 'table' AND t.sql LIKE '%AUTOINCREMENT%' AND c.pk = 1 ORDER BY 1";
-    let mut statement = tx.prepare(sql)?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(rows.collect::<db::Result<_>>()?)
-}
-
-/// The last number that was given out; never less.
-fn last_number(tx: &Transaction<'_>, table: &str, column: &str) -> Result<i64, CopyError> {
-    let Some(file) = tx.sqlite() else {
-        let sql = format!(
-            "SELECT coalesce(pg_sequence_last_value(CAST(
-                 pg_get_serial_sequence('{table}', '{column}') AS regclass)), 0)"
-        );
-        return Ok(tx.query_row(&sql, [], |row| row.get(0))?);
-    };
-    let sql = "SELECT seq FROM sqlite_sequence WHERE name = ?1";
-    let last = file.query_row(sql, [table], |row| row.get(0)).optional()?;
-    Ok(last.unwrap_or(0))
-}
-
-/// Numbers go on above `last`, and above each that is there.
-fn number_from(
-    tx: &Transaction<'_>,
-    table: &str,
-    column: &str,
-    last: i64,
-) -> Result<(), CopyError> {
-    let there = format!("SELECT coalesce(max({column}), 0) FROM {table}");
-    let there: i64 = tx.query_row(&there, [], |row| row.get(0))?;
-    let last = last.max(there);
-    let Some(file) = tx.sqlite() else {
-        if last > 0 {
-            let sequence = format!("pg_get_serial_sequence('{table}', '{column}')");
-            tx.query_row(
-                &format!("SELECT setval({sequence}, ?1)"),
-                [last],
-                |_| Ok(()),
-            )?;
-        }
-        return Ok(());
-    };
-    file.execute("DELETE FROM sqlite_sequence WHERE name = ?1", [table])?;
-    if last > 0 {
-        let insert = "INSERT INTO sqlite_sequence (name, seq) VALUES (?1, ?2)";
-        file.execute(insert, rusqlite::params![table, last])?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
