@@ -263,6 +263,26 @@ mod tests {
         serde_json::from_slice(&payload.unwrap()).unwrap()
     }
 
+    #[test]
+    fn a_window_is_named_where_many_hold_and_stays_while_they_are_let_go() {
+        let holds = Holds::new(10_000);
+        let window = || {
+            let answer = spread(().into_response(), &holds);
+            answer.headers().get(RETRY_WITHIN).cloned()
+        };
+        let take = |instance| holds.take(Holder::Agent(instance), None).ok().unwrap();
+        assert_eq!(window(), None);
+        let held: Vec<_> = (0..3_000).map(take).collect();
+        assert_eq!(window().unwrap(), "3");
+        drop(held);
+        assert_eq!(window().unwrap(), "3");
+        // Fewer have come since.
+        for instance in 0..40 {
+            drop(take(instance));
+        }
+        assert_eq!(window(), None);
+    }
+
     #[tokio::test]
     async fn a_removal_right_behind_a_change_has_no_revision_in_common_with_another_list() {
         let bed = Bed::new().await;
