@@ -16,6 +16,8 @@
 mod keygen;
 #[path = "properties/making.rs"]
 mod making;
+#[path = "properties/storm.rs"]
+mod storm;
 #[path = "properties/text.rs"]
 mod text;
 #[path = "properties/turns.rs"]

@@ -61,7 +61,8 @@ pub(super) async fn beat(
                 // The source's own query says the same, and is the one that is reported.
                 tracing::debug!(%fault, "heartbeat");
                 failures += 1;
-                backoff.wait(failures, fault.retry_after(), rand::random())
+                let spread = backoff.within(now.window.get());
+                spread.wait(failures, fault.retry_after(), rand::random())
             }
         };
         let due = Instant::now() + wait;

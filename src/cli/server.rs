@@ -39,6 +39,19 @@ enum Action {
         #[arg(long, conflicts_with = "file")]
         lift: bool,
     },
+    /// Writes all that the database holds, of either engine, into a file for `import`
+    Export {
+        /// The file, replaced whole; - is stdout. secrets-dir is copied apart from it
+        file: PathBuf,
+    },
+    /// Fills an empty database, of either engine, with what was exported
+    Import {
+        /// The file; - is stdin
+        file: PathBuf,
+        /// The old service went on since: lifts every account above now, as restore does
+        #[arg(long)]
+        lift: bool,
+    },
     /// Makes a new signer of lists; a reload of the service brings it into force
     RotateSigner {
         /// The old one was given away: agents believe the new one by a new token only
@@ -57,6 +70,10 @@ pub(super) fn run(args: Args, out: &mut Output) -> anyhow::Result<Exit> {
                 Some(file) => server_data::restore(&config, &file, out),
                 None => server_data::lift(&config, out),
             };
+        }
+        Some(Action::Export { file }) => return server_data::export(&config, &file, out),
+        Some(Action::Import { file, lift }) => {
+            return server_data::import(&config, &file, lift, out);
         }
         Some(Action::RotateSigner { compromised }) => {
             return server_data::rotate_signer(&config, compromised, out);

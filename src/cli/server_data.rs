@@ -1,4 +1,5 @@
-//! `sshkeyd server backup`, `restore` and `rotate-signer`: what is done to the service's data.
+//! `sshkeyd server backup`, `restore`, `export`, `import` and `rotate-signer`: what is done to the
+//! service's data.
 //!
 //! Owns the words; the service folder does the work. What is not in a copy is said each time.
 
@@ -7,6 +8,8 @@ use super::output::Output;
 use crate::config::ServerConfig;
 use crate::service::{self, BackupError};
 use crate::sys::clock;
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 /// Copies the database into the file.
@@ -65,6 +68,78 @@ pub(super) fn lift(config: &ServerConfig, out: &mut Output) -> anyhow::Result<Ex
     Ok(Exit::Done)
 }
 
+/// Writes all that the database holds into the file, or to stdout.
+pub(super) fn export(config: &ServerConfig, file: &Path, out: &mut Output) -> anyhow::Result<Exit> {
+    let secrets = config.secrets_dir.display();
+    let moved = if file == Path::new("-") {
+        let moved = service::export_to(config, &mut Raw(out)).map_err(failed)?;
+        if out.is_lost() {
+            return Err(Failed::new(Exit::NotDone, "stdout: not all of it was read").into());
+        }
+        moved
+    } else {
+        service::export(config, file).map_err(failed)?
+    };
+    out.note(&format!(
+        "{}: {} rows of {}",
+        file.display(),
+        moved.rows,
+        config.database
+    ));
+    out.note(&format!(
+        "{secrets} is NOT in it, and what is sealed opens with it alone: copy that directory, too, \
+         before the import"
+    ));
+    Ok(Exit::Done)
+}
+
+/// Fills an empty database with what was exported, from a file or stdin.
+pub(super) fn import(
+    config: &ServerConfig,
+    file: &Path,
+    lift: bool,
+    out: &mut Output,
+) -> anyhow::Result<Exit> {
+    let mut from: Box<dyn Read + Send> = match file == Path::new("-") {
+        true => Box::new(io::stdin()),
+        false => Box::new(File::open(file).map_err(|error| {
+            Failed::new(Exit::Unavailable, format!("{}: {error}", file.display()))
+        })?),
+    };
+    let now = lift.then(clock::now);
+    let moved = service::import(config, &mut *from, file, now).map_err(failed)?;
+    let database = &config.database;
+    out.line(&format!("{database}: {} rows", moved.rows));
+    match moved.lifted {
+        Some(lifted) => out.note(&format!(
+            "{} accounts are above every revision before, and {} sessions of people were ended",
+            lifted.accounts, lifted.sessions
+        )),
+        None => out.note(
+            "revisions go on where they were: that is right only if the old service has not run since \
+             the export; had it, import again with --lift into an empty database",
+        ),
+    }
+    Ok(Exit::Done)
+}
+
+/// Stdout, as what is written to.
+struct Raw<'a>(&'a mut Output);
+
+impl Write for Raw<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.raw(bytes);
+        match self.0.is_lost() {
+            true => Err(io::ErrorKind::BrokenPipe.into()),
+            false => Ok(bytes.len()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Makes a new snapshot signer, which waits for the service to take it in.
 pub(super) fn rotate_signer(
     config: &ServerConfig,
@@ -91,6 +166,7 @@ fn failed(error: BackupError) -> Failed {
         BackupError::InUse(_)
         | BackupError::Itself(_)
         | BackupError::Server(_)
+        | BackupError::Refused(_)
         | BackupError::Damaged { .. } => Exit::NotDone,
         _ => Exit::Unavailable,
     };

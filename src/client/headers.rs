@@ -30,6 +30,14 @@ pub(super) fn retry_after(
     Some(wait.min(MAX_RETRY_AFTER))
 }
 
+/// Over how long to spread when all have to come back (protocol.md section 4); none: the service
+/// names no window.
+pub(super) fn retry_within(headers: &HeaderMap) -> Duration {
+    let name = HeaderName::from_static("x-sshkeyd-retry-within");
+    let seconds = text(headers, &name).and_then(|value| value.trim().parse().ok());
+    Duration::from_secs(seconds.unwrap_or(0)).min(MAX_RETRY_AFTER)
+}
+
 pub(super) fn date(headers: &HeaderMap, name: &HeaderName) -> Option<Timestamp> {
     let parser = jiff::fmt::rfc2822::DateTimeParser::new();
     parser.parse_timestamp(text(headers, name)?).ok()

@@ -5,7 +5,7 @@
 //! others), and any body over its limit. HTTP/1.1 only; no timer runs between two requests.
 
 use super::address::check_url;
-use super::headers::{date, media_type, retry_after, text};
+use super::headers::{date, media_type, retry_after, retry_within, text};
 use super::problem::{is_problem, problem};
 use super::redirect;
 use super::{ClientError, MAX_REMOTE_TEXT, clean};
@@ -98,6 +98,8 @@ pub struct Answer {
     pub framed: bool,
     /// Whether a `Link` says that more follows elsewhere (RFC 8288).
     pub goes_on: bool,
+    /// Over how long to spread when all have to come back.
+    pub retry_within: Duration,
     /// The service's clock, to tell a wrong one of ours.
     pub date: Option<Timestamp>,
 }
@@ -174,6 +176,7 @@ impl Http {
         let framed = response.content_length().is_some()
             || response.headers().contains_key(header::TRANSFER_ENCODING);
         let goes_on = goes_on(response.headers());
+        let retry_within = retry_within(response.headers());
         let body = if empty {
             Vec::new()
         } else {
@@ -187,6 +190,7 @@ impl Http {
             url,
             framed,
             goes_on,
+            retry_within,
             date,
         })
     }

@@ -138,6 +138,7 @@ tables! {
         danger_plaintext: Spanned<bool>,
         sign_up: Spanned<bool>,
         session_lifetime: Spanned<String>,
+        max_held: Spanned<u64>,
         reveal_api_keys: Spanned<bool>,
         install_dir: Spanned<String>,
     }

@@ -20,6 +20,8 @@ const SESSION_LIFETIMES: RangeInclusive<Duration> =
     Duration::from_secs(5 * 60)..=Duration::from_secs(31 * 24 * 60 * 60);
 /// Requests that may be held at a time; more are told to come again.
 const MAX_HELD: usize = 10_000;
+/// More than a million sockets no one process should have.
+const MOST_HELD: RangeInclusive<u64> = 1..=1_000_000;
 
 /// The service's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +96,7 @@ impl Check<'_> {
             SESSION_LIFETIME,
             SESSION_LIFETIMES,
         );
+        let max_held = self.max_held(raw);
         let install_dir = self.path(&raw.install_dir);
         let config = ServerConfig {
             listen: listen?,
@@ -102,7 +105,7 @@ impl Check<'_> {
             secrets_dir: secrets_dir?,
             tls: tls?,
             danger_plaintext: is(&raw.danger_plaintext),
-            max_held: MAX_HELD,
+            max_held: max_held?,
             trusted_proxies: trusted_proxies?,
             sign_up: is(&raw.sign_up),
             session_lifetime: session_lifetime?,
@@ -133,6 +136,18 @@ impl Check<'_> {
             let todo = "give tls.certificate and tls.key, or danger-plaintext = true";
             self.fault(&listen.span(), what, todo);
         }
+    }
+
+    fn max_held(&mut self, raw: &raw::Server) -> Option<usize> {
+        let Some(value) = &raw.max_held else {
+            return Some(MAX_HELD);
+        };
+        let number = Some(*value.get_ref()).filter(|number| MOST_HELD.contains(number));
+        if number.is_none() {
+            let what = format!("{} is no number of held queries", value.get_ref());
+            self.fault(&value.span(), what, "give 1 to 1000000");
+        }
+        usize::try_from(number?).ok()
     }
 
     /// Addresses, and networks as `10.0.0.0/8`.

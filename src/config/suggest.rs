@@ -80,6 +80,7 @@ const HOMES: &[Home] = &[
             "danger-plaintext",
             "sign-up",
             "session-lifetime",
+            "max-held",
         ],
     ),
     Home {

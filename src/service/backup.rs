@@ -43,6 +43,9 @@ pub enum BackupError {
         /// What is wrong with it.
         what: String,
     },
+    /// Something else is to be done first.
+    #[error("{0}")]
+    Refused(String),
     /// The system says no.
     #[error("{path}: {source}", path = path.display())]
     File {
@@ -64,11 +67,13 @@ impl BackupError {
                 path: path.to_owned(),
                 what,
             },
+            CopyError::Refused(what) => Self::Refused(what),
+            CopyError::Io(source) => Self::file(path)(source),
             CopyError::Store(error) => Self::Store(Box::new(error)),
         }
     }
 
-    fn file(path: &Path) -> impl Fn(io::Error) -> Self {
+    pub(super) fn file(path: &Path) -> impl Fn(io::Error) -> Self {
         move |source| Self::File {
             path: path.to_owned(),
             source,
@@ -176,13 +181,17 @@ fn file_of<'a>(database: &'a Database, what: &'static str) -> Result<&'a Path, B
 }
 
 /// A file on its way, gone when it does not arrive.
-struct New(PathBuf);
+pub(super) struct New(PathBuf);
 
 impl New {
-    fn make(place: &Path) -> Result<Self, BackupError> {
+    pub(super) fn make(place: &Path) -> Result<Self, BackupError> {
         let path = database_file::beside(place);
         database_file::make(&path).map_err(BackupError::file(&path))?;
         Ok(Self(path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
     }
 }
 

@@ -42,6 +42,8 @@ pub(super) struct Holds {
 #[derive(Default)]
 struct Counts {
     all: usize,
+    /// As many as may come back when all are let go: falls slowly, and not while they are.
+    lately: usize,
     numbers: u64,
     addresses: HashMap<IpAddr, usize>,
     callers: HashMap<Holder, usize>,
@@ -95,6 +97,7 @@ impl Holds {
             }
         }
         counts.all += 1;
+        counts.lately = counts.all.max(counts.lately - counts.lately.div_ceil(16));
         if let Some(address) = address {
             *counts.addresses.entry(address).or_default() += 1;
         }
@@ -106,6 +109,11 @@ impl Holds {
             ended,
             _never: never,
         })
+    }
+
+    /// How many come back when all of these are let go; those that already were count.
+    pub(super) fn lately(&self) -> usize {
+        self.lock().lately
     }
 
     /// How many are taken.

@@ -9,6 +9,7 @@ use super::crowd::Crowd;
 use super::parked::{Begun, Parked, Quiet, Seat};
 use super::patience::Patient;
 use super::tls::Reloading;
+use crate::sys::open_files;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, Uri};
@@ -41,6 +42,22 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// Connections beside those that hold a query: saves, heartbeats, handshakes.
 const SPARE: usize = 1_024;
+
+/// Files that are no connections: the database, its readers, the log.
+const OWN: usize = 128;
+
+/// Says at the start what the kernel's limit will say later, and less clearly.
+pub(super) fn warn_of_files(max_held: usize) {
+    let wanted = max_held.saturating_add(SPARE).saturating_add(OWN);
+    match open_files::limit() {
+        Some(limit) if limit < wanted as u64 => tracing::warn!(
+            limit,
+            wanted,
+            "max-held is more than this process may have open; set LimitNOFILE= of the unit"
+        ),
+        _ => {}
+    }
+}
 
 /// What a request's handler may know of its connection.
 #[derive(Clone)]

@@ -23,6 +23,7 @@ mod krls;
 mod limits;
 mod listen;
 mod metrics;
+mod moving;
 mod nonce;
 mod parked;
 mod patience;
@@ -47,6 +48,7 @@ mod words;
 pub use account_acts::AccountSummary;
 pub use accounts::{AccountError, NewAccount};
 pub use backup::{BackupError, Restored, backup, lift, restore};
+pub use moving::{Moved, export, export_to, import};
 pub use signers::{Rotated, rotate_signer};
 
 use crate::config::{ServerConfig, TlsFiles};
@@ -211,6 +213,7 @@ impl Service {
                 "reveal-api-keys",
                 running.reveal_api_keys == new.reveal_api_keys,
             ),
+            ("max-held", running.max_held == new.max_held),
             ("install-dir", running.install_dir == new.install_dir),
         ];
         let differ = fixed.iter().filter(|(_, same)| !same);
@@ -309,6 +312,7 @@ pub async fn serve(
     }
     let tls = tls.map(tls::Reloading::load).transpose()?;
     service.adopt_loaded().await?;
+    listen::warn_of_files(service.max_held);
     tracing::info!(%address, tls = tls.is_some(), "serving");
     let (sweeper, settler, writer) = (service.clone(), service.clone(), service.clone());
     let follower = service.clone();

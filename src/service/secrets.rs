@@ -15,6 +15,8 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 use zeroize::Zeroizing;
 
+/// What seals secrets.
+const SEALING: &str = "sealing-key";
 /// The signer that signs from here on.
 const SIGNER: &str = "snapshot-signer";
 /// The one before, after a rotation.
@@ -44,7 +46,7 @@ impl Secrets {
             .create(dir)
             .map_err(|e| fault(dir, e))?;
 
-        let path = dir.join("sealing-key");
+        let path = dir.join(SEALING);
         let random = || Zeroizing::new(rand::random::<[u8; 32]>().to_vec());
         let bytes = private_file::create_once(&path, random).map_err(|e| fault(&path, e))?;
         let sealing_key = bytes
@@ -74,11 +76,25 @@ impl Secrets {
 
     /// What the database knows the sealing key by.
     pub(super) fn tag(&self) -> Hash {
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.sealing_key.as_slice())
-            .expect("HMAC takes a key of any length");
-        mac.update(TAG);
-        mac.finalize().into_bytes().into()
+        tag_of(self.sealing_key.as_slice())
     }
+}
+
+/// The same of the key in a directory, where nothing is made; `None`: there is none.
+pub(super) fn tag_in(dir: &Path) -> Result<Option<Hash>, ServiceError> {
+    let path = dir.join(SEALING);
+    let bytes = private_file::read(&path).map_err(|e| fault(&path, e))?;
+    match bytes {
+        Some(bytes) if bytes.len() != 32 => Err(damaged(&path, "not 32 bytes")),
+        bytes => Ok(bytes.map(|bytes| tag_of(&bytes))),
+    }
+}
+
+fn tag_of(sealing_key: &[u8]) -> Hash {
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(sealing_key).expect("HMAC takes a key of any length");
+    mac.update(TAG);
+    mac.finalize().into_bytes().into()
 }
 
 /// Whether the directory is this user's: what another one puts there the service cannot read, and

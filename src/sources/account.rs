@@ -10,6 +10,7 @@ mod krl;
 mod orders;
 mod report;
 mod session;
+mod window;
 
 use super::enrolment::Enroller;
 use super::identity::HostMarks;
@@ -29,6 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+pub use window::Window;
 
 /// How long a query is held: protocol.md section 4.
 const HOLD: Duration = Duration::from_secs(300);
@@ -54,6 +56,8 @@ pub struct Session {
     pub instance: i64,
     /// Of which account.
     pub account: i64,
+    /// Over how long to spread where all have to come back.
+    pub window: Window,
 }
 
 impl std::fmt::Debug for Session {
@@ -95,6 +99,8 @@ pub(super) struct AccountTask {
     failing: bool,
     /// Answers in a row that came at once and brought nothing.
     idle: u32,
+    /// Over how long to spread where all have to come back.
+    window: Window,
     publisher: Publisher,
     tell_session: watch::Sender<Option<Session>>,
 }
@@ -160,6 +166,7 @@ impl AccountTask {
             failed_now: 0,
             failing: false,
             idle: 0,
+            window: Window::default(),
             publisher,
             tell_session,
         };
@@ -231,8 +238,9 @@ impl AccountTask {
             self.failed_now = 0;
         }
         match fetched {
-            Ok(Fetched::Unchanged { date }) => {
+            Ok(Fetched::Unchanged { date, retry_within }) => {
                 self.heard(date);
+                self.window.named(retry_within, left <= LET_GO);
                 self.settled(false);
                 if left > LET_GO {
                     return self.brought_nothing();
@@ -244,8 +252,10 @@ impl AccountTask {
                 snapshot,
                 etag,
                 date,
+                retry_within,
             }) => {
                 self.heard(date);
+                self.window.named(retry_within, false);
                 self.take_snapshot(snapshot, etag).await
             }
             Err(fault @ ClientError::Unauthorized(_)) => {
@@ -267,7 +277,7 @@ impl AccountTask {
                 self.failing = true;
                 Step::Again
             }
-            Err(fault) => self.failed(&fault),
+            Err(fault) => self.lost(&fault),
         }
     }
 

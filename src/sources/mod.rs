@@ -23,7 +23,7 @@ mod trust;
 mod unsigned;
 mod vast;
 
-pub use account::Session;
+pub use account::{Session, Window};
 pub use believed::{Believed, believed};
 pub use identity::new_run;
 pub use judge::key_list;

@@ -28,4 +28,4 @@ pub use policy::{Admission, Agreement, Decision, View, admit, decide};
 pub use render::{Dialect, FileWrite, render};
 pub use renewal::Life;
 pub use report::{MAX_FOREIGN, Settled, TargetReport, Trouble};
-pub use schedule::{Backoff, jittered};
+pub use schedule::{Backoff, RETRY_WITHIN, jittered, retry_within};

@@ -1,4 +1,5 @@
-//! When to ask again: exponential back-off with full jitter, a server's own word within limits.
+//! When to ask again: exponential back-off with full jitter, a server's own word within limits; and
+//! how long all who were let go together take to come back (protocol.md section 4).
 
 use std::time::Duration;
 
@@ -7,10 +8,18 @@ use std::time::Duration;
 pub struct Backoff {
     first: Duration,
     most: Duration,
+    /// No wait is shorter.
+    least: Duration,
 }
 
 /// A server's `Retry-After` counts up to this; a week of it must not stop a host for a week.
 const MOST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// How many may come back in a second.
+const RETURNS_A_SECOND: usize = 1_000;
+
+/// Longest window that a service names.
+pub const RETRY_WITHIN: Duration = Duration::from_secs(120);
 
 impl Backoff {
     /// Waits begin around `first` and never go above `most`; nonsense is put right.
@@ -20,6 +29,18 @@ impl Backoff {
         Self {
             first,
             most: most.max(first),
+            least: first / 4,
+        }
+    }
+
+    /// The same where everybody else may be trying too: from the first on, each wait is anywhere
+    /// within `window` at least.
+    #[must_use]
+    pub fn within(self, window: Duration) -> Self {
+        Self {
+            first: self.first.max(window),
+            most: self.most.max(window),
+            ..self
         }
     }
 
@@ -30,8 +51,18 @@ impl Backoff {
         let doubled = 2u32.saturating_pow(failures.saturating_sub(1).min(20));
         let window = self.first.saturating_mul(doubled).min(self.most);
         let least = retry_after.unwrap_or_default().min(MOST_RETRY_AFTER);
-        least + jittered(window, random).max(self.first / 4)
+        // A floor that is added: one that cuts off has a quarter of all come back at one moment.
+        let spread = window.saturating_sub(self.least);
+        least + self.least + jittered(spread, random)
     }
+}
+
+/// Over how long those that a service holds are to spread when all come back: less than what two
+/// cores shake hands with, by more than a half. None for so few that it does not matter.
+#[must_use]
+pub fn retry_within(held: usize) -> Duration {
+    let seconds = u64::try_from(held / RETURNS_A_SECOND).unwrap_or(u64::MAX);
+    Duration::from_secs(seconds).min(RETRY_WITHIN)
 }
 
 /// A point within a window: `random` in 0..1 says where.
@@ -56,6 +87,24 @@ mod tests {
             prop_assert!(wait <= MOST_RETRY_AFTER + Duration::from_secs(60));
             prop_assert!(wait >= Duration::from_secs(retry.min(3600)));
         }
+    }
+
+    #[test]
+    fn no_two_of_many_waits_meet_and_a_window_holds_from_the_first_on() {
+        let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+        for backoff in [backoff, backoff.within(Duration::from_secs(120))] {
+            let mut waits: Vec<_> = (0..1000)
+                .map(|n| backoff.wait(1, None, f64::from(n) / 1000.0))
+                .collect();
+            waits.dedup();
+            assert_eq!(waits.len(), 1000);
+        }
+        let window = backoff.within(Duration::from_secs(120));
+        assert_eq!(window.wait(1, None, 1.0), Duration::from_secs(120));
+        assert_eq!(window.wait(30, None, 1.0), Duration::from_secs(120));
+        assert_eq!(backoff.within(Duration::ZERO), backoff);
+        let named = [0, 999, 10_000, 1_000_000].map(|held| retry_within(held).as_secs());
+        assert_eq!(named, [0, 0, 10, 120]);
     }
 
     #[test]

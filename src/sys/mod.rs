@@ -16,6 +16,7 @@ pub mod journal;
 pub mod listener;
 pub mod lock;
 pub mod memory_file;
+pub mod open_files;
 pub mod os;
 pub mod own_dir;
 pub mod own_file;

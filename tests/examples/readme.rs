@@ -150,7 +150,7 @@ fn split<'a>(words: &[&'a str]) -> (Vec<&'a str>, BTreeSet<&'a str>) {
     }
     // These are commands with and without another word.
     let errands: &[&str] = match path[..] {
-        ["server"] => &["backup", "restore", "rotate-signer"],
+        ["server"] => &["backup", "restore", "export", "import", "rotate-signer"],
         ["cert"] => &["revoke"],
         _ => &[],
     };

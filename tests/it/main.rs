@@ -48,6 +48,8 @@ mod krl;
 #[cfg(test)]
 mod liar;
 #[cfg(test)]
+mod moving;
+#[cfg(test)]
 mod openssh10;
 #[cfg(test)]
 mod own_file;

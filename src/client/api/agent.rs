@@ -28,6 +28,8 @@ pub enum Fetched {
     Unchanged {
         /// The service's clock.
         date: Option<Timestamp>,
+        /// Over how long to spread when all have to come back.
+        retry_within: Duration,
     },
     /// 200: a snapshot, of which nothing has been checked yet.
     New {
@@ -37,6 +39,8 @@ pub enum Fetched {
         etag: Option<String>,
         /// The service's clock.
         date: Option<Timestamp>,
+        /// Over how long to spread when all have to come back.
+        retry_within: Duration,
     },
 }
 
@@ -90,14 +94,15 @@ impl Api {
             put(&mut request.headers, IF_NONE_MATCH, etag)?;
         }
         let answer = self.http.send(request).await?;
-        let date = answer.date;
+        let (date, retry_within) = (answer.date, answer.retry_within);
         match answer.status {
-            304 if etag.is_some() => Ok(Fetched::Unchanged { date }),
+            304 if etag.is_some() => Ok(Fetched::Unchanged { date, retry_within }),
             304 => Err(ClientError::malformed("304 to a query that named no ETag")),
             _ => Ok(Fetched::New {
                 snapshot: parse(&answer.body)?,
                 etag: answer.etag,
                 date,
+                retry_within,
             }),
         }
     }

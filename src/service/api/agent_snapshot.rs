@@ -5,7 +5,7 @@
 
 use super::super::Service;
 use super::super::auth::Agent;
-use super::super::holds::Holder;
+use super::super::holds::{Holder, Holds};
 use super::super::hub::Mark;
 use super::super::listen::Conn;
 use super::super::snapshots::Signed;
@@ -13,10 +13,11 @@ use super::super::store::{AgentSession, Removal, StoreError};
 use super::extract::Params;
 use super::held::{self, Known, Wait};
 use super::{ApiError, Asked};
+use crate::sync::retry_within;
 use axum::extract::Request;
 use axum::handler::Handler;
 use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
@@ -29,6 +30,9 @@ const WAIT: Duration = Duration::from_secs(300);
 
 /// The agent's run id: this call has no body to hold it.
 const RUN: &str = "x-sshkeyd-run";
+
+/// Over how many seconds whoever holds a query is to spread when all are let go.
+const RETRY_WITHIN: HeaderName = HeaderName::from_static("x-sshkeyd-retry-within");
 
 /// The list, or 304 at the end of the wait.
 ///
@@ -85,10 +89,10 @@ async fn answer(asks: &Asks, service: &Service) -> Result<Response, ApiError> {
         // Before the tags are compared: `*` fits every list, and would never be told.
         Box::pin(list.told(service)).await?;
         if !asks.known.has(&signed.etag) {
-            return Ok(found(&signed));
+            return Ok(found(&signed, service));
         }
         if wait.is_zero() {
-            return Ok(unchanged(&signed));
+            return Ok(unchanged(&signed, service));
         }
         let hold = match &mut hold {
             Some(hold) => hold,
@@ -106,9 +110,9 @@ async fn answer(asks: &Asks, service: &Service) -> Result<Response, ApiError> {
             _ = watching.keys.changed(), if list.removal.is_none() => {}
             () = turn(service, signed.turn), if list.removal.is_none() => {}
             _ = watching.access.changed() => Box::pin(service.still_agent(&asks.agent)).await?,
-            () = &mut deadline => return Ok(unchanged(&signed)),
-            () = hold.superseded() => return Ok(unchanged(&signed)),
-            () = held::stopping(&mut conn) => return Ok(unchanged(&signed)),
+            () = &mut deadline => return Ok(unchanged(&signed, service)),
+            () = hold.superseded() => return Ok(unchanged(&signed, service)),
+            () = held::stopping(&mut conn) => return Ok(unchanged(&signed, service)),
         }
     }
 }
@@ -215,17 +219,34 @@ async fn turn(service: &Service, at: Timestamp) {
     tokio::time::sleep(left.try_into().unwrap_or_default()).await;
 }
 
-fn found(signed: &Signed) -> Response {
+fn found(signed: &Signed, service: &Service) -> Response {
     let headers = [
         (ETAG, signed.etag.as_str()),
         (CONTENT_TYPE, "application/json"),
         (CACHE_CONTROL, "no-cache"),
     ];
-    (headers, signed.body.clone()).into_response()
+    spread(
+        (headers, signed.body.clone()).into_response(),
+        &service.holds,
+    )
 }
 
-fn unchanged(signed: &Signed) -> Response {
-    (StatusCode::NOT_MODIFIED, [(ETAG, signed.etag.as_str())]).into_response()
+fn unchanged(signed: &Signed, service: &Service) -> Response {
+    let headers = [(ETAG, signed.etag.as_str())];
+    spread(
+        (StatusCode::NOT_MODIFIED, headers).into_response(),
+        &service.holds,
+    )
+}
+
+/// Names the window in which this one comes back if all have to; nothing where they are few.
+fn spread(mut response: Response, holds: &Holds) -> Response {
+    let window = retry_within(holds.lately()).as_secs();
+    if window > 0 {
+        let headers = response.headers_mut();
+        headers.insert(RETRY_WITHIN, HeaderValue::from(window));
+    }
+    response
 }
 
 #[cfg(test)]
@@ -240,6 +261,26 @@ mod tests {
         let signed: SignedSnapshot = serde_json::from_slice(&signed.body).unwrap();
         let payload = base64::engine::general_purpose::STANDARD.decode(signed.payload);
         serde_json::from_slice(&payload.unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_window_is_named_where_many_hold_and_stays_while_they_are_let_go() {
+        let holds = Holds::new(10_000);
+        let window = || {
+            let answer = spread(().into_response(), &holds);
+            answer.headers().get(RETRY_WITHIN).cloned()
+        };
+        let take = |instance| holds.take(Holder::Agent(instance), None).ok().unwrap();
+        assert_eq!(window(), None);
+        let held: Vec<_> = (0..3_000).map(take).collect();
+        assert_eq!(window().unwrap(), "3");
+        drop(held);
+        assert_eq!(window().unwrap(), "3");
+        // Fewer have come since.
+        for instance in 0..40 {
+            drop(take(instance));
+        }
+        assert_eq!(window(), None);
     }
 
     #[tokio::test]

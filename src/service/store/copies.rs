@@ -20,7 +20,7 @@ const BUSY: Duration = Duration::from_secs(30);
 
 /// By how much the numbers of a restored database are ahead where nobody can say which were given
 /// out after its copy was made: an order or a key of one number must never be two.
-const AHEAD: i64 = 1_000_000;
+pub(super) const AHEAD: i64 = 1_000_000;
 
 /// Why a file is not what a database is made of.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +28,12 @@ pub(in crate::service) enum CopyError {
     /// It is another kind of file, or damaged: SQLite's own words.
     #[error("{0}")]
     Damaged(String),
+    /// A person does something else first.
+    #[error("{0}")]
+    Refused(String),
+    /// What it is read from, or written to, says no.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
     /// Something stands in the way.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -85,7 +91,7 @@ pub(in crate::service) fn copy(from: &Path, to: &Path) -> Result<(), CopyError> 
     whole(&read_only(Path::new(to))?)
 }
 
-fn read_only(path: &Path) -> Result<Connection, CopyError> {
+pub(super) fn read_only(path: &Path) -> Result<Connection, CopyError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
     db.busy_timeout(BUSY)?;
@@ -95,7 +101,7 @@ fn read_only(path: &Path) -> Result<Connection, CopyError> {
 }
 
 /// Whether it is one of ours, and of a version that we know.
-fn look_over(db: &Connection) -> Result<(), CopyError> {
+pub(super) fn look_over(db: &Connection) -> Result<(), CopyError> {
     let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let ours = db
         .query_row(
@@ -114,7 +120,7 @@ fn look_over(db: &Connection) -> Result<(), CopyError> {
     Err(StoreError::Newer(version).into())
 }
 
-fn whole(db: &Connection) -> Result<(), CopyError> {
+pub(super) fn whole(db: &Connection) -> Result<(), CopyError> {
     let word: String = db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     if word != "ok" {
         return Err(CopyError::Damaged(word));
@@ -187,7 +193,7 @@ pub(in crate::service) fn lift(database: &Postgres, now: Timestamp) -> Result<Li
 }
 
 /// Gives each account a revision above now, and ends people's sessions.
-fn lift_all(
+pub(super) fn lift_all(
     tx: &db::Transaction<'_>,
     given_out: Option<&GivenOut>,
     now: Timestamp,
@@ -231,7 +237,7 @@ fn lift_all(
 }
 
 /// Numbers go on where they were, or far ahead where that is not known.
-fn number(tx: &Connection, given_out: Option<&GivenOut>) -> rusqlite::Result<()> {
+pub(super) fn number(tx: &Connection, given_out: Option<&GivenOut>) -> rusqlite::Result<()> {
     let tables = tx
         .prepare(
             "SELECT name FROM sqlite_schema WHERE type = 'table' AND sql LIKE '%AUTOINCREMENT%'",

@@ -26,7 +26,7 @@ pub(super) use reports::write as write_reports;
 
 /// The steps, oldest first; a step that was released is never edited. They are this engine's own:
 /// the first is what SQLite's first five make.
-const STEPS: [&str; 3] = [
+pub(super) const STEPS: [&str; 3] = [
     include_str!("schema/postgres/0001.sql"),
     include_str!("schema/postgres/0002.sql"),
     include_str!("schema/postgres/0003.sql"),
@@ -183,20 +183,21 @@ pub(super) fn bring_up_to_date(db: &mut Connection) -> Result<(), StoreError> {
     migrate(db, &STEPS)
 }
 
+/// Tables whose numbers the server gives out, and by which column.
+pub(super) fn numbered(tx: &Connection) -> db::Result<Vec<(String, String)>> {
+    tx.prepare(
+        "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT) FROM information_schema.columns
+         WHERE table_schema = current_schema() AND is_identity = 'YES' ORDER BY 1",
+    )?
+    .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+    .collect()
+}
+
 /// Has every table's numbers go on far ahead: which were given out after the copy was made nobody
 /// can say. What others knew of changes is of another time.
 pub(super) fn number_ahead(tx: &Connection, by: i64) -> Result<(), StoreError> {
-    // Not every table calls it `id`.
-    let numbers = tx
-        .prepare(
-            "SELECT CAST(table_name AS TEXT) AS name, CAST(column_name AS TEXT) AS number
-             FROM information_schema.columns
-             WHERE table_schema = current_schema() AND is_identity = 'YES' ORDER BY 1",
-        )?
-        .query_map([], |row| Ok((row.get("name")?, row.get("number")?)))?
-        .collect::<db::Result<Vec<(String, String)>>>()?;
-    for (table, number) in numbers {
-        let sequence = format!("pg_get_serial_sequence('{table}', '{number}')");
+    for (table, column) in numbered(tx)? {
+        let sequence = format!("pg_get_serial_sequence('{table}', '{column}')");
         tx.query_row(
             &format!("SELECT setval({sequence}, nextval({sequence}) + ?1)"),
             [by],

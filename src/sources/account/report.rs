@@ -101,6 +101,23 @@ impl AccountTask {
         self.wait_for_another(fault.retry_after())
     }
 
+    /// What was asked ended in a fault. Where it had gone well until then all others are told the same
+    /// now: not even the next replica is asked at once.
+    pub(super) fn lost(&mut self, fault: &ClientError) -> Step {
+        let window = self.window.get();
+        let first = !self.failing && !window.is_zero();
+        match self.failed(fault) {
+            Step::Again if first => {
+                Step::Wait(self.backoff().wait(1, fault.retry_after(), rand::random()))
+            }
+            step => step,
+        }
+    }
+
+    fn backoff(&self) -> Backoff {
+        Backoff::new(FIRST_WAIT, MOST_WAIT).within(self.window.get())
+    }
+
     pub(super) fn troubled(&mut self, trouble: Trouble) -> Step {
         match trouble {
             Trouble::Service(fault) => self.failed(&fault),
@@ -119,7 +136,7 @@ impl AccountTask {
         self.failing = true;
         self.failed_now = 0;
         self.failures += 1;
-        let wait = Backoff::new(FIRST_WAIT, MOST_WAIT);
+        let wait = self.backoff();
         Step::Wait(wait.wait(self.failures, retry_after, rand::random()))
     }
 
@@ -137,7 +154,7 @@ impl AccountTask {
     /// service that stops. However long that goes on, it is not asked at the speed of the network.
     pub(super) fn brought_nothing(&mut self) -> Step {
         self.idle += 1;
-        let wait = Backoff::new(FIRST_WAIT, MOST_WAIT);
+        let wait = self.backoff();
         Step::Wait(wait.wait(self.idle, None, rand::random()))
     }
 

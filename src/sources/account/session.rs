@@ -38,6 +38,7 @@ impl AccountTask {
             run: self.run.clone(),
             instance: kept.instance,
             account: kept.account,
+            window: self.window.clone(),
         });
         // Heartbeats go where lists come from: the replica of before may be gone.
         let known = self.tell_session.borrow().is_some() && self.told_at == self.at;
