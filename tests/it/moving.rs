@@ -5,11 +5,21 @@ use crate::support::postgres::Postgres;
 use crate::support::process::{Ran, sshkeyd, wait_for};
 use crate::support::service::Service;
 use crate::support::ssh::public_key;
+use crate::support::sshd::put;
 use serde_json::{Value, json};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 const PASSWORD: &str = "long enough to be taken 7";
+
+/// Makes a file of these bytes, in the place of what is there.
+fn fill(path: &Path, bytes: &[u8]) {
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.create(true).write(true).truncate(true).open(path);
+    let filled = file.and_then(|mut file| file.write_all(bytes));
+    filled.expect("the directory is the test's own");
+}
 
 /// A service with something in every corner, and an agent of it.
 struct Bed {
@@ -72,7 +82,7 @@ impl Bed {
             "{}\n{database}\nsecrets-dir = \"{secrets}\"\n",
             kept.join("\n")
         );
-        std::fs::write(&path, text).unwrap();
+        put(&path, &text, 0o600);
         path
     }
 
@@ -213,12 +223,12 @@ fn what_does_not_fit_is_refused_and_leaves_nothing_behind() {
     };
     refused(&whole, &strange, "copy the whole secrets-dir");
     assert!(!dir.join("none").exists());
-    std::fs::write(&bad, &bytes[..bytes.len() - 200]).unwrap();
+    fill(&bad, &bytes[..bytes.len() - 200]);
     refused(&bad, &there, "cut off");
     // One letter of a name, in a row that fits.
     let place = bytes.windows(4).rposition(|w| w == b"kept").unwrap();
     bent[place] = b'K';
-    std::fs::write(&bad, &bent).unwrap();
+    fill(&bad, &bent);
     refused(&bad, &there, "SHA-256");
     assert_eq!(
         postgres.sql(&database, "SELECT count(*) FROM accounts"),

@@ -3,7 +3,7 @@
 
 use crate::support::host::{Home, Host};
 use crate::support::postgres::Postgres;
-use crate::support::process::{Ran, WITHIN, wait_for, wait_until};
+use crate::support::process::{Ran, WITHIN, pause, wait_for, wait_until};
 use crate::support::service::Service;
 use crate::support::ssh::public_key;
 use crate::support::told::{Told, session};
@@ -57,8 +57,10 @@ fn send(
     token: Option<&str>,
     body: &Value,
 ) -> (u16, String, String) {
-    let mut stream = TcpStream::connect(service.address).unwrap();
-    stream.set_read_timeout(Some(WITHIN)).unwrap();
+    let mut stream = TcpStream::connect(service.address).expect("the replica listens");
+    stream
+        .set_read_timeout(Some(WITHIN))
+        .expect("it is not zero");
     let token = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
     let body = body.to_string();
     write!(
@@ -69,11 +71,14 @@ fn send(
         token.unwrap_or_default(),
         body.len()
     )
-    .unwrap();
+    .expect("the request is sent");
     let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    let status = text.split(' ').nth(1).unwrap().parse().unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    stream
+        .read_to_string(&mut text)
+        .expect("the answer is text");
+    let status = text.split(' ').nth(1).expect("a status line");
+    let status = status.parse().expect("a status");
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head ends");
     (status, head.to_ascii_lowercase(), body.to_owned())
 }
 
@@ -105,7 +110,8 @@ fn login(service: &Service, password: &str) -> (u16, String, Value) {
 fn session_key(service: &Service) -> String {
     let (status, _, answer) = login(service, PASSWORD);
     assert_eq!(status, 200, "{answer}");
-    answer["session_key"].as_str().unwrap().to_owned()
+    let key = answer.get("session_key").and_then(Value::as_str);
+    key.expect("a login gives one").to_owned()
 }
 
 #[test]
@@ -416,7 +422,7 @@ fn an_order_waits_for_instances_that_speak_to_the_other_replica() {
     let began = clock::monotonic();
     while clock::monotonic() - began < Duration::from_secs(4) {
         assert_eq!(open(), "1", "an instance has still to answer");
-        std::thread::sleep(Duration::from_millis(100));
+        pause(Duration::from_millis(100));
     }
     let (list, _) = db.list(None);
     assert_eq!(list.end_sessions, std::slice::from_ref(&order));

@@ -138,6 +138,10 @@ fn unit(state: &mut u64) -> f64 {
 }
 
 /// Shown with `--nocapture`: docs/scale.md has the table.
+#[expect(
+    clippy::print_stdout,
+    reason = "the table of docs/scale.md is made by it"
+)]
 fn show(what: &str, storm: &Storm, came: &Came) {
     println!(
         "| {what} | {} | {} s | {} | {} | {:.0} s | {:.0} s | {:.1} |",

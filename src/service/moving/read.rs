@@ -38,7 +38,7 @@ impl<'a> Lines<'a> {
         let head = serde_json::from_slice::<Value>(&line);
         let head = head.ok().filter(|head| head["format"] == FORMAT);
         let head = head.ok_or_else(|| damaged("not an export of sshkeyd's"))?;
-        if head["version"] != VERSION {
+        if head.get("version") != Some(&Value::from(VERSION)) {
             return Err(damaged(
                 "of another version of the format; use that sshkeyd",
             ));
