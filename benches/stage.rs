@@ -149,7 +149,8 @@ impl Agent {
              [[target]]\nuser = \"root\"\nsources = [\"account\"]\n\
              path = \"{at}/%u/authorized_keys\"\n[verify]\nsshd = \"{sshd}\"\n\
              [certificates]\nsshd = \"{at}/none\"\nsshd-config = \"{at}/none\"\n\
-             host-keys = [\"{all}/host_key.pub\"]\n",
+             host-keys = [\"{all}/host_key.pub\"]\n\
+             user-ca = false\nhost-certificates = false\n",
             service.url,
             service.ca.display()
         );
