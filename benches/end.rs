@@ -184,7 +184,8 @@ impl Stage {
              [[target]]\nuser = \"root\"\nsources = [\"account\"]\n\
              path = \"{at}/%u/authorized_keys\"\n[verify]\nsshd = \"127.0.0.1:{port}\"\n\
              [certificates]\nsshd-config = \"{at}/sshd_config\"\n\
-             host-keys = [\"{at}/host_key.pub\"]\n[sessions]\nauth-log = \"syslog-socket\"\n",
+             host-keys = [\"{at}/host_key.pub\"]\n\
+             user-ca = false\nhost-certificates = false\n[sessions]\nauth-log = \"syslog-socket\"\n",
             service.url,
             service.ca.display()
         );

@@ -161,7 +161,8 @@ fn peak(name: &str, program: &Path, dir: &Path) -> Outcome<()> {
          [[source]]\nname = \"many\"\nfile.path = \"{at}/many.pub\"\n\
          [[target]]\nuser = \"root\"\nsources = [\"many\"]\npath = \"{at}/%u/authorized_keys\"\n\
          [verify]\nsshd = \"off\"\n[certificates]\nsshd = \"{at}/none\"\n\
-         sshd-config = \"{at}/none\"\nhost-keys = []\n"
+         sshd-config = \"{at}/none\"\nhost-keys = []\n\
+         user-ca = false\nhost-certificates = false\n"
     );
     write(&config, &text)?;
     let mut command = begin(program.into());
