@@ -6,7 +6,7 @@
 use super::Service;
 use super::api;
 use super::crowd::Crowd;
-use super::parked::{Begun, Parked, Quiet, Seat};
+use super::parked::{Begun, Occupied, Parked, Quiet, Seat};
 use super::patience::Patient;
 use super::tls::Reloading;
 use crate::sys::open_files;
@@ -189,6 +189,7 @@ async fn converse(
     router: Router,
     mut conn: Conn,
 ) {
+    let _occupied = Occupied(conn.seat.clone());
     let mut quiet = Quiet::new(stream);
     loop {
         let begun = tokio::select! {

@@ -94,6 +94,17 @@ impl Seat {
     }
 }
 
+/// Ends what is under way with its connection: a request knows its connection, and so its own seat,
+/// and would keep both for ever.
+pub(super) struct Occupied(pub(super) Seat);
+
+impl Drop for Occupied {
+    fn drop(&mut self) {
+        let under_way = self.0.lock().take();
+        drop(under_way);
+    }
+}
+
 /// Whether the answer can be given without hyper. How much of a body was read only hyper knows, and
 /// a connection that is to end after its answer, or of an older HTTP, is its to end.
 fn may_part(request: &Request<Body>) -> bool {

@@ -96,6 +96,24 @@ async fn one_connection_holds_query_after_query() {
 }
 
 #[tokio::test]
+async fn one_that_hangs_up_gives_its_place_back_also_where_its_connection_was_not_taken_apart() {
+    let bed = Bed::new().await;
+    let agent = bed.agent().await;
+    let etag = agent.snapshot(&bed, 0, None).await.etag();
+    let served = served::served(&bed).await;
+    for body in ["content-length: 2\r\n", "connection: close\r\n"] {
+        let mut line = Line::open(&served, &agent).await;
+        let hold = line.hold(&etag, body);
+        line.send(&hold).await;
+        held(&bed).await;
+        drop(line);
+        while bed.service.holds.taken() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_asked_during_the_wait_is_answered_after_it() {
     let bed = Bed::new().await;
     let agent = bed.agent().await;
