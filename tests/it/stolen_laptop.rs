@@ -14,8 +14,14 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-/// How often it is stolen.
-const RUNS: usize = 20;
+/// How often it is stolen; the worst of twenty with `--long`.
+fn runs() -> usize {
+    match std::env::var_os("SSHKEYD_LONG") {
+        Some(_) => 20,
+        None => 6,
+    }
+}
+
 /// The product's goal, which the median keeps also where tests share two cores.
 const GOAL: Duration = Duration::from_secs(1);
 /// What none may take, also there.
@@ -94,7 +100,8 @@ fn a_stolen_laptop_is_dead_everywhere_within_a_second_of_one_command() {
         .map(|m| m.enter(&kept, None, "cat"))
         .collect();
     let mut took = Vec::new();
-    for run in 0..RUNS {
+    let runs = runs();
+    for run in 0..runs {
         let laptop = Laptop::new(&service, &machines, &format!("laptop-{run}"));
         machines.iter().for_each(Machine::wait_trusted);
         let mut sessions = laptop.enter(&machines);
@@ -130,8 +137,8 @@ fn a_stolen_laptop_is_dead_everywhere_within_a_second_of_one_command() {
         assert!(neighbour.is_up(), "a session by another key");
     }
     took.sort_unstable();
-    let (median, worst) = (took[RUNS / 2], took[RUNS - 1]);
-    println!("a stolen laptop, {RUNS} runs: median {median:?}, worst (p99) {worst:?}");
+    let (median, worst) = (took[runs / 2], took[runs - 1]);
+    println!("a stolen laptop, {runs} runs: median {median:?}, worst {worst:?}");
     assert!(median < GOAL, "median of {took:?}");
     assert!(worst < NEVER, "worst of {took:?}");
 }
