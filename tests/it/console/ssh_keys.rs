@@ -178,6 +178,7 @@ fn a_revoked_key_is_gone_and_cannot_be_saved_again() {
     page.sees("Key “stolen” revoked.");
     let saved: Page<SshKey> = desk.command(&["ssh-keys", "list", "--json"]).json();
     assert_eq!(saved.items, []);
+    page.sees("0 SSH keys");
 
     page.click("button", "+ New SSH key");
     page.fill("textbox", "Public key", &line);
