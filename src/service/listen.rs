@@ -6,7 +6,6 @@
 use super::Service;
 use super::api;
 use super::crowd::Crowd;
-use super::parked::{Begun, Occupied, Parked, Quiet, Seat};
 use super::patience::Patient;
 use super::tls::Reloading;
 use crate::sys::open_files;
@@ -29,7 +28,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
-pub(super) const HEADERS: Duration = Duration::from_secs(10);
+const HEADERS: Duration = Duration::from_secs(10);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -67,7 +66,6 @@ pub(super) struct Conn {
     /// What the request's place is counted by ([`Service::counted`]); known once its headers are.
     pub(super) counted: Option<IpAddr>,
     stopping: watch::Receiver<bool>,
-    seat: Seat,
 }
 
 impl Conn {
@@ -79,14 +77,7 @@ impl Conn {
             peer,
             counted: None,
             stopping,
-            seat: Seat::default(),
         }
-    }
-
-    /// Called where a request begins to wait for something to happen: its connection costs little
-    /// from then on, until it is answered.
-    pub(super) fn waits(&self) {
-        self.seat.waits();
     }
 
     /// Returns when the service stops.
@@ -130,7 +121,6 @@ pub(super) async fn run(
             peer,
             counted: None,
             stopping: stopping.clone(),
-            seat: Seat::default(),
         };
         connections.spawn(async move {
             let _places = (place, one_of_crowd, counted);
@@ -189,62 +179,30 @@ async fn converse(
     router: Router,
     mut conn: Conn,
 ) {
-    let _occupied = Occupied(conn.seat.clone());
-    let mut quiet = Quiet::new(stream);
-    loop {
-        let begun = tokio::select! {
-            begun = quiet.begun() => begun,
-            () = conn.stopping() => None,
-        };
-        let Some(begun) = begun else { return };
-        // What is kept while a query is held is not to have room for what is needed while none is.
-        let Some(parked) = Box::pin(speak(begun, &router, &mut conn)).await else {
-            return;
-        };
-        let closes = || *conn.stopping.borrow();
-        let Some(again) = parked.answered(closes).await else {
-            return;
-        };
-        quiet = again;
-    }
-}
-
-/// The same, until it ends or a request of it waits.
-async fn speak<S>(stream: Begun<S>, router: &Router, conn: &mut Conn) -> Option<Parked<S>>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (peer, seat) = (conn.peer, conn.seat.clone());
+    let peer = conn.peer;
     let of_request = conn.clone();
     let answer = service_fn(move |request: Request<Incoming>| {
-        let request = request.map(Body::new);
-        of_request.seat.take(request, |mut request| {
-            let_go(&mut request);
-            request.extensions_mut().insert(of_request.clone());
-            Box::pin(router.clone().oneshot(request))
-        })
+        let mut request = request.map(Body::new);
+        let_go(&mut request);
+        request.extensions_mut().insert(of_request.clone());
+        router.clone().oneshot(request)
     });
-    let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS)
-        .serve_connection(TokioIo::new(stream), answer);
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADERS)
+            .serve_connection(TokioIo::new(stream), answer)
+    );
     let ended = tokio::select! {
-        // A request that has come is read before a stop is heard of.
-        biased;
         ended = &mut connection => ended,
-        () = seat.may_part() => {
-            let parts = connection.into_parts();
-            return seat.part(parts.io.into_inner().into_stream(), parts.read_buf);
-        }
         () = conn.stopping() => {
-            Pin::new(&mut connection).graceful_shutdown();
+            connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "connection");
     }
-    None
 }
 
 /// Copies what a request has of its connection's read buffer. Hyper reads on while a request is

@@ -25,7 +25,6 @@ mod listen;
 mod metrics;
 mod moving;
 mod nonce;
-mod parked;
 mod patience;
 mod people;
 mod permissions;

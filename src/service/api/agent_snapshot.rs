@@ -104,7 +104,6 @@ async fn answer(asks: &Asks, service: &Service) -> Result<Response, ApiError> {
                 hold.insert(taken)
             }
         };
-        held::waits(conn.as_ref());
         tokio::select! {
             // An instance that has its last word is told nothing more.
             _ = watching.keys.changed(), if list.removal.is_none() => {}

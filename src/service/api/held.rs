@@ -40,13 +40,6 @@ pub(super) fn take(
     })
 }
 
-/// Called where a query that has a place begins to wait.
-pub(super) fn waits(conn: Option<&Conn>) {
-    if let Some(conn) = conn {
-        conn.waits();
-    }
-}
-
 /// Whether `If-None-Match` names this tag (RFC 9110, section 13.1.2: the weak comparison).
 pub(in crate::service) fn has(headers: &HeaderMap, etag: &str) -> bool {
     named(headers).any(|value| names(value, etag))

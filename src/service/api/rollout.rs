@@ -82,7 +82,6 @@ pub(super) async fn show(
             // A token that ended between the door and the watch.
             service.still(&caller).await?;
         }
-        held::waits(conn.as_ref());
         tokio::select! {
             _ = watching.reports.changed() => tokio::time::sleep(PAUSE).await,
             _ = watching.keys.changed() => {}

@@ -1,4 +1,4 @@
-//! Held queries on real connections: what comes before, during and after the wait on one socket.
+//! Held queries on real connections: what comes before, during and after the wait on one line.
 
 use super::served::{self, Served};
 use super::*;
@@ -96,7 +96,7 @@ async fn one_connection_holds_query_after_query() {
 }
 
 #[tokio::test]
-async fn one_that_hangs_up_gives_its_place_back_also_where_its_connection_was_not_taken_apart() {
+async fn one_that_hangs_up_gives_its_place_back_whatever_it_said_of_its_connection() {
     let bed = Bed::new().await;
     let agent = bed.agent().await;
     let etag = agent.snapshot(&bed, 0, None).await.etag();
@@ -152,7 +152,7 @@ async fn a_connection_that_is_to_close_closes_after_the_wait() {
 }
 
 #[tokio::test]
-async fn a_caller_that_talks_on_and_on_is_read_no_further_and_answered_all_the_same() {
+async fn a_caller_that_talks_on_and_on_is_answered_all_the_same() {
     let bed = Bed::new().await;
     let agent = bed.agent().await;
     let etag = agent.snapshot(&bed, 0, None).await.etag();
