@@ -232,7 +232,7 @@ fn a_save_of_which_no_notice_comes_is_found_within_about_two_seconds() {
     });
     // Notices come again by themselves.
     let listens = "SELECT count(*) FROM pg_stat_activity
-                   WHERE datname = current_database()
+                   WHERE datname = current_database() AND pid <> pg_backend_pid()
                      AND (query LIKE '%LISTEN sshkeyd' OR query LIKE '%pg_notify(%')";
     wait_until("both to listen again", || {
         postgres.sql(&database, listens) == "2"
