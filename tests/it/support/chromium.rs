@@ -211,6 +211,18 @@ impl Page {
         );
     }
 
+    /// Opens the same address anew and waits until that is loaded: what was shown before would
+    /// otherwise be taken for what is shown after.
+    #[track_caller]
+    pub(crate) fn reload(&self) {
+        self.eval("globalThis.before = true");
+        self.call("Page.reload", json!({}));
+        self.wait(
+            "another page",
+            "!globalThis.before && document.readyState === 'complete'",
+        );
+    }
+
     /// The value of an expression; a promise is waited for.
     #[track_caller]
     pub(crate) fn eval(&self, expression: &str) -> Value {
