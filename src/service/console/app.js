@@ -102,7 +102,7 @@ async function list(path) {
 	}
 }
 const sources = {
-	'ssh-keys': async () => {S.keys = (await list('/v1/ssh-keys')).reverse(); await sources.rollouts();},
+	'ssh-keys': async () => {S.keys = (await list('/v1/ssh-keys')).reverse(); doc.dispatchEvent(new Event('keys')); await sources.rollouts();},
 	rollouts: () => Promise.all([...S.keys.slice(0, view.limit || 50), ...S.gone].map(async ({id}) => {
 		try {
 			const got = await call('GET', `/v1/ssh-keys/${id}/rollout`, undefined, S.rolls.get(id)?.etag || '');
@@ -326,12 +326,13 @@ function keyField(text, others, options, changed) {
 		found.replaceChildren();
 		put(found, kids);
 	};
+	const twin = read => read.base64 && others().find(key => partsOf(key).base64 === read.base64);
 	let turn = 0;
 	const look = async () => {
 		const mine = ++turn, read = await readKey(area.value);
 		if (mine !== turn) return;
 		at.read = read.secret ? {} : read;
-		at.twin = read.base64 && others().find(key => partsOf(key).base64 === read.base64);
+		at.twin = twin(read);
 		if (read.secret) {
 			area.value = '';
 			at.caught = true;
@@ -353,6 +354,12 @@ function keyField(text, others, options, changed) {
 		look();
 	};
 	area.addEventListener('input', look);
+	// The list may change under a key that was typed already.
+	const again = () => {
+		if (!area.isConnected) doc.removeEventListener('keys', again);
+		else if (twin(at.read)?.name !== at.twin?.name) look();
+	};
+	doc.addEventListener('keys', again);
 	const file = h('input', {type: 'file', accept: '.pub,text/plain', hidden: true, onchange: () => {if (file.files[0]) take(file.files[0]); file.value = '';}});
 	const node = h('div', {
 		ondragover: event => {event.preventDefault(); area.classList.add('over');},

@@ -209,6 +209,15 @@ fn what_another_client_does_is_seen_at_once_and_disturbs_nobody() {
     page.sees_no("from the shell");
     assert_eq!(page.focused(), ("button".into(), "Edit mine".into()));
     assert_eq!(page.eval("window.stays"), 1, "it was not loaded again");
+
+    // So is one that is being typed.
+    page.click("button", "+ New SSH key");
+    page.fill("textbox", "Public key", &format!("{other} elsewhere"));
+    page.sees(&other.fingerprint().to_string());
+    let id = desk.service.save(&other, "from elsewhere", &[]);
+    page.sees("You have this key already, as “from elsewhere”");
+    desk.service.delete(id);
+    page.sees_no("You have this key already");
     page.is_clean();
 }
 

@@ -22,15 +22,22 @@ const CHROMIUM: &str = "chromium";
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(15);
 
-/// The middle of a thing, and whether a click there reaches it.
+/// The middle of a thing, and whether a click there reaches it. Notes whether the next one does.
 const FREE: &str = "function() {
     const b = this.getBoundingClientRect();
     const x = b.x + b.width / 2, y = b.y + b.height / 2;
     const top = document.elementFromPoint(x, y);
-    const label = this.labels && [...this.labels].some((l) => l.contains(top));
-    const free = top && (this.contains(top) || top.contains(this) || label);
-    return {x, y, free: !!free && !this.disabled};
+    const mine = (e) => this.contains(e) || [...this.labels ?? []].some((l) => l.contains(e));
+    globalThis.landed = false;
+    // Drawn anew, it is another one and the same.
+    const same = (e) => !!e.closest(this.localName)?.isEqualNode(this);
+    const note = ({target: e}) => {globalThis.landed ||= mine(e) || same(e);};
+    document.addEventListener('click', note, {capture: true, once: true});
+    return {x, y, free: !!top && (mine(top) || top.contains(this)) && !this.disabled};
 }";
+
+/// How often a thing is clicked that moves away.
+const CLICKS: u32 = 5;
 
 /// The browser's pipe is descriptors 3 and 4; here they are its standard input and output.
 const PIPE: &str = "exec \"$@\" 3<&0 4>&1 </dev/null >/dev/null";
@@ -300,35 +307,46 @@ impl Page {
         Some(node["backendDOMNodeId"].clone())
     }
 
-    /// Clicks in the middle of a thing.
+    /// Clicks in the middle of a thing; again, where it was pushed away under the mouse.
     #[track_caller]
     pub(crate) fn click(&self, role: &str, name: &str) {
-        let (x, y) = self.place(role, name);
-        for (kind, buttons) in [("mouseMoved", 0), ("mousePressed", 1), ("mouseReleased", 0)] {
-            self.call(
-                "Input.dispatchMouseEvent",
-                json!({"type": kind, "x": x, "y": y, "buttons": buttons, "clickCount": 1,
-                       "button": if kind == "mouseMoved" { "none" } else { "left" }}),
-            );
+        for _ in 0..CLICKS {
+            let (x, y) = self.place(role, name);
+            for (kind, buttons) in [("mouseMoved", 0), ("mousePressed", 1), ("mouseReleased", 0)] {
+                self.call(
+                    "Input.dispatchMouseEvent",
+                    json!({"type": kind, "x": x, "y": y, "buttons": buttons, "clickCount": 1,
+                           "button": if kind == "mouseMoved" { "none" } else { "left" }}),
+                );
+            }
+            // Another page knows nothing of it: then the click landed.
+            let missed = json!({"expression": "globalThis.landed === false"});
+            if self.call("Runtime.evaluate", missed)["result"]["value"] != true {
+                return;
+            }
         }
+        panic!("{role} \"{name}\" does not hold still\n{}", self.text());
     }
 
-    /// Where a thing is, once it is on the screen and nothing lies over it.
+    /// Where a thing is, once it is on the screen, nothing lies over it and it stays where it is:
+    /// rows that come above it push it down.
     #[track_caller]
     fn place(&self, role: &str, name: &str) -> (f64, f64) {
-        let mut seen = Value::Null;
+        let (mut seen, mut before) = (Value::Null, Value::Null);
         let place = self.look(|| {
             let id = self.find(role, name)?;
             let node = json!({"backendNodeId": id});
             self.call("DOM.scrollIntoViewIfNeeded", node.clone());
             let object = self.call("DOM.resolveNode", node);
+            before = seen.take();
             seen = self.call(
                 "Runtime.callFunctionOn",
                 json!({"objectId": object["object"]["objectId"], "returnByValue": true,
                        "functionDeclaration": FREE}),
             )["result"]["value"]
                 .take();
-            (seen["free"] == true).then(|| (seen["x"].as_f64(), seen["y"].as_f64()))
+            let stays = seen["free"] == true && seen == before;
+            stays.then(|| (seen["x"].as_f64(), seen["y"].as_f64()))
         });
         let Some((Some(x), Some(y))) = place else {
             panic!(
