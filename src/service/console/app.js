@@ -102,7 +102,7 @@ async function list(path) {
 	}
 }
 const sources = {
-	'ssh-keys': async () => {S.keys = (await list('/v1/ssh-keys')).reverse(); doc.dispatchEvent(new Event('keys')); await sources.rollouts();},
+	'ssh-keys': async () => {S.keys = (await list('/v1/ssh-keys')).reverse(); S.typed?.(); await sources.rollouts();},
 	rollouts: () => Promise.all([...S.keys.slice(0, view.limit || 50), ...S.gone].map(async ({id}) => {
 		try {
 			const got = await call('GET', `/v1/ssh-keys/${id}/rollout`, undefined, S.rolls.get(id)?.etag || '');
@@ -292,11 +292,11 @@ const targetsOf = i => i.status?.targets || [];
 const openOf = i => i.status?.sessions || [];
 const names = of => of.slice(0, 3).map(i => i.label).join(', ') + (of.length > 3 ? ` and ${of.length - 3} more` : '');
 function consequences({fingerprint: key}, revoke) {
-	const has = t => held(t).has(key);
-	const on = S.instances.filter(i => targetsOf(i).some(has));
+	const has = t => held(t).has(key), where = is => S.instances.filter(i => targetsOf(i).some(is));
+	const on = where(has);
 	const away = on.filter(i => i.state !== 'live');
-	const only = on.filter(i => targetsOf(i).some(t => has(t) && held(t).size === 1 && !t.foreign));
-	const still = S.instances.filter(i => targetsOf(i).some(t => [...t.foreign_keys || [], ...t.proof?.still_accepted || []].includes(key)));
+	const only = where(t => has(t) && held(t).size === 1 && !t.foreign);
+	const still = where(t => [...t.foreign_keys || [], ...t.proof?.still_accepted || []].includes(key));
 	const open = S.instances.reduce((n, i) => n + openOf(i).filter(x => x.fingerprint === key).length, 0);
 	const on_ = of => `On ${plural(of.length, 'instance')}`;
 	const lines = [
@@ -316,17 +316,18 @@ function life(now, hint) {
 	const select = h('select', choices.map(([value, text]) => h('option', {value}, text)));
 	return {node: field('Expires', select, hint), read: () => select.value === 'keep' ? undefined : select.value ? new Date(Date.now() + select.value * DAY).toISOString() : null};
 }
+const known = key => `You have this key already, as ${quote(key.name)}.`;
 // The field for a key: pasted, typed, dropped or chosen; what it holds is said as it changes.
-function keyField(text, others, options, changed) {
+function keyField(key, options, changed) {
 	const found = h('div.found', {role: 'status'}), at = {read: {}};
-	const area = h('textarea', {rows: 4, spellcheck: 'false', autocapitalize: 'off', autocomplete: 'off', value: text, placeholder: 'ssh-ed25519 AAAA… you@laptop'});
+	const area = h('textarea', {rows: 4, spellcheck: 'false', autocapitalize: 'off', autocomplete: 'off', value: key?.public_key, oninput: () => look(), placeholder: 'ssh-ed25519 AAAA… you@laptop'});
 	const show = (cls, ...kids) => {
 		found.className = `found ${cls}`;
 		found.setAttribute('role', cls === 'bad' ? 'alert' : 'status');
 		found.replaceChildren();
 		put(found, kids);
 	};
-	const twin = read => read.base64 && others().find(key => partsOf(key).base64 === read.base64);
+	const twin = read => read.base64 && S.keys.find(k => k.id !== key?.id && partsOf(k).base64 === read.base64);
 	let turn = 0;
 	const look = async () => {
 		const mine = ++turn, read = await readKey(area.value);
@@ -342,7 +343,7 @@ function keyField(text, others, options, changed) {
 			show('warn', `Options stand in front of the key: ${read.options} `, button('Move them to Options', () => {options(read.options); area.value = read.line; look();}, {cls: 'lite'}));
 		} else if (read.kind) {
 			show(at.twin ? 'warn' : 'ok', h('div', h('strong', `${KINDS[read.kind]}, ${read.bits} bits`), read.comment && `, ${read.comment}`),
-				h('div.mono', read.fingerprint || 'The fingerprint is shown once it is saved.'), at.twin && h('div', `You have this key already, as ${quote(at.twin.name)}.`),
+				h('div.mono', read.fingerprint || 'The fingerprint is shown once it is saved.'), at.twin && h('div', known(at.twin)),
 				read.kind === 'ssh-rsa' && read.bits < 2048 && h('div', 'Many servers refuse RSA keys under 2048 bits.'));
 		} else if (!at.caught) show('');
 		if (read.kind || read.bad) at.caught = false;
@@ -353,31 +354,25 @@ function keyField(text, others, options, changed) {
 		area.value = await from.text();
 		look();
 	};
-	area.addEventListener('input', look);
 	// The list may change under a key that was typed already.
-	const again = () => {
-		if (!area.isConnected) doc.removeEventListener('keys', again);
-		else if (twin(at.read)?.name !== at.twin?.name) look();
-	};
-	doc.addEventListener('keys', again);
+	S.typed = () => twin(at.read)?.id !== at.twin?.id && look();
 	const file = h('input', {type: 'file', accept: '.pub,text/plain', hidden: true, onchange: () => {if (file.files[0]) take(file.files[0]); file.value = '';}});
 	const node = h('div', {
 		ondragover: event => {event.preventDefault(); area.classList.add('over');},
 		ondragleave: () => area.classList.remove('over'),
-		ondrop: event => {area.classList.remove('over'); if (event.dataTransfer.files[0]) {event.preventDefault(); take(event.dataTransfer.files[0]);}},
+		ondrop: event => {const [one] = event.dataTransfer.files; area.classList.remove('over'); if (one) {event.preventDefault(); take(one);}},
 	}, field('Public key', area, 'Paste it, or drop a .pub file here. It is checked in this browser first.'), button('Choose a file', () => file.click(), {cls: 'lite'}), file, found);
-	if (text) look();
+	if (key) look();
 	return {node, at, look};
 }
 function editKey(key) {
-	const others = () => S.keys.filter(k => k.id !== key?.id), was = key && partsOf(key).base64;
-	const name = line(key?.name, {oninput: () => {named = !!name.value;}}), options = line(key?.options, {maxlength: 8192});
+	const was = key && partsOf(key).base64, name = line(key?.name, {oninput: () => {named = !!name.value;}}), options = line(key?.options, {maxlength: 8192});
 	let named = !!key;
 	const some = box(key?.scope === 'some'), end = box(), expires = life(key?.expires_at, 'From then on sshd itself refuses it, even with the agent stopped.');
 	const other = h('div', {hidden: true}, h('p.hint', 'This is another key: the old one goes and this one comes, in one step.'), tick(end, 'End open SSH sessions of the old one'));
 	const more = h('details', {open: !!(key?.options || key?.expires_at || some.checked)}, h('summary', 'Expiry, options, scope'), expires.node,
 		field('Options', options, 'As in authorized_keys, such as: from="203.0.113.0/24",no-port-forwarding'), tick(some, 'Only on instances that I attach it to'));
-	const part = keyField(key?.public_key || '', others, text => {options.value = text; more.open = true;}, ({read}) => {
+	const part = keyField(key, text => {options.value = text; more.open = true;}, ({read}) => {
 		if (!named) name.value = (read.comment || '').slice(0, 64);
 		other.hidden = !key || !read.base64 || read.base64 === was;
 	});
@@ -385,7 +380,7 @@ function editKey(key) {
 		await part.look();
 		const {read, twin} = part.at;
 		if (!read.kind || read.options) throw new Error(read.bad || (read.options ? 'Move the options out of the key first.' : 'Paste a public key first.'));
-		if (twin) throw new Error(`You have this key already, as ${quote(twin.name)}.`);
+		if (twin) throw new Error(known(twin));
 		const body = {name: name.value.trim() || undefined, options: options.value.trim(), expires_at: expires.read(), scope: some.checked ? 'some' : 'all'};
 		if (!key || !other.hidden) body.public_key = read.line;
 		const saved = key ? await call('PATCH', `/v1/ssh-keys/${key.id}${end.checked && !other.hidden ? '?end_sessions=true' : ''}`, body) : await call('POST', '/v1/ssh-keys', body);
