@@ -87,6 +87,13 @@ pub(super) struct Sighting {
     pub(super) proved: BTreeMap<i64, u64>,
 }
 
+impl Sighting {
+    /// Whether it may be there: one that is stale may still come back, and is waited for.
+    pub(super) fn is_there(&self) -> bool {
+        matches!(self.state, InstanceState::Live | InstanceState::Stale)
+    }
+}
+
 impl Board {
     /// From what the store last heard; whether other replicas use it too.
     pub(super) fn new(seen: Vec<Seen>, shared: bool) -> Self {

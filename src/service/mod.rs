@@ -53,7 +53,6 @@ pub use signers::{Rotated, rotate_signer};
 use crate::config::{ServerConfig, TlsFiles};
 use crate::sys::clock;
 use crate::sys::database_file::Held;
-use crate::wire::InstanceState;
 use board::Board;
 use bytes::Bytes;
 use holds::Holds;
@@ -266,17 +265,14 @@ impl Service {
         Ok(())
     }
 
-    /// Lets orders leave, once. An instance that is stale may still be there: it is waited for.
+    /// Lets orders leave that every instance which may be there has answered.
     async fn settle_orders(&self) -> Result<(), StoreError> {
         for account in self.store.accounts_with_orders().await? {
             self.hear_others(account).await?;
         }
         let (board, now) = (self.board.clone(), self.now());
-        let is_live = move |instance| {
-            let state = board.look(instance, true, now).state;
-            matches!(state, InstanceState::Live | InstanceState::Stale)
-        };
-        self.store.settle_orders(is_live, now).await
+        let is_there = move |instance| board.look(instance, true, now).is_there();
+        self.store.settle_orders(is_there, now).await
     }
 }
 

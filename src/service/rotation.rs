@@ -8,14 +8,11 @@ use super::Service;
 use super::api::ApiError;
 use super::store::{Actor, CaRotation, CaRow, StoreError};
 use crate::trust::Role;
-use crate::wire::{Ca, CaRole, CaState, Cas, CertificatesStatus, InstanceState, Status};
+use crate::wire::{Ca, CaRole, CaState, Cas};
 use jiff::{SignedDuration, Timestamp};
 
 /// How long people have to learn of another host CA.
 const NOTICE: SignedDuration = SignedDuration::from_hours(7 * 24);
-
-/// For how many intervals an instance counts as there that another replica heard.
-const HEARD: i64 = 10;
 
 impl Service {
     /// Puts another CA into every list, to sign as soon as it may.
@@ -101,35 +98,19 @@ impl Service {
         let known = self.store.known_cas(account, Role::User).await?;
         let known: Vec<String> = known.iter().filter_map(CaRow::fingerprint).collect();
         let next = next.fingerprint();
+        self.hear_all(account).await?;
         let mut waits = Vec::new();
-        for heard in self.store.heard(account, now).await? {
-            let seen = self.board.look(heard.instance, true, now);
-            let here = matches!(seen.state, InstanceState::Live | InstanceState::Stale);
-            let written = heard.at.filter(|at| {
-                !heard.stopped
-                    && now.duration_since(*at).abs()
-                        <= SignedDuration::from_secs(heard.next_in.saturating_mul(HEARD))
-                    && seen.last_seen < Some(*at)
-            });
-            let says = match written {
-                // Another replica heard it later than this one.
-                Some(_) => self.written(heard.instance).await?,
-                None if here => seen.status.as_deref().and_then(|s| s.certificates.clone()),
-                None => None,
-            };
-            let trusts = |ca: &String| says.as_ref().is_some_and(|says| says.user_ca.contains(ca));
+        for instance in self.store.enrolled(account, now).await? {
+            if !self.board.look(instance, true, now).is_there() {
+                continue;
+            }
+            let says = self.board.trusts(instance);
+            let trusts = |ca: &String| says.contains(ca);
             if known.iter().any(trusts) && !next.as_ref().is_some_and(trusts) {
-                waits.push(heard.instance);
+                waits.push(instance);
             }
         }
         Ok(waits)
-    }
-
-    /// What an instance said last of certificates, as it is written.
-    async fn written(&self, instance: i64) -> Result<Option<CertificatesStatus>, StoreError> {
-        let status = self.store.written_status(instance).await?;
-        let status = status.and_then(|status| serde_json::from_str::<Status>(&status).ok());
-        Ok(status.and_then(|status| status.certificates))
     }
 
     /// People have had their time, or there is nothing that they would refuse.

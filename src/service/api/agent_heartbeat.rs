@@ -81,9 +81,7 @@ pub(super) async fn take(
             .snapshots
             .current(&service.store, agent.account, revision, now)
             .await?;
-        service
-            .hear_other(agent.account, agent.instance, now)
-            .await?;
+        service.hear_other(agent.instance, now).await?;
         let keys = &signed.keys.keys;
         let board = &service.board;
         let used = board.used(agent.instance, &status.sessions, keys, now);

@@ -65,9 +65,14 @@ impl Board {
 impl Service {
     /// Takes in what other replicas heard of the account's instances; before they are judged.
     pub(in crate::service) async fn hear_others(&self, account: i64) -> Result<(), StoreError> {
-        if !self.store.is_shared() {
-            return Ok(());
+        match self.store.is_shared() {
+            true => self.hear_all(account).await,
+            false => Ok(()),
         }
+    }
+
+    /// The same where it does not matter who else uses the database.
+    pub(in crate::service) async fn hear_all(&self, account: i64) -> Result<(), StoreError> {
         let board = self.board.clone();
         let is_behind = move |instance, at| board.is_behind(instance, at);
         self.board
@@ -76,10 +81,9 @@ impl Service {
     }
 
     /// The same of one instance that speaks now: what it proved elsewhere is no news of this
-    /// moment.
+    /// moment. A whole account may come from another replica at once, so nothing else is read.
     pub(in crate::service) async fn hear_other(
         &self,
-        account: i64,
         instance: i64,
         now: Timestamp,
     ) -> Result<(), StoreError> {
@@ -87,9 +91,9 @@ impl Service {
             return Ok(());
         }
         let board = self.board.clone();
-        let is_behind = move |id, at| id == instance && board.is_behind(id, at);
+        let is_behind = move |id, at| board.is_behind(id, at);
         self.board
-            .take_in(self.store.seen_of(account, is_behind).await?);
+            .take_in(self.store.seen_one(instance, is_behind).await?);
         Ok(())
     }
 }

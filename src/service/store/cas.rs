@@ -10,7 +10,7 @@ use super::db::{
     Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params,
 };
 use super::revocations::{By, list_changed, revoke};
-use super::{Commit, REMOVAL_GRACE, Store, StoreError, millis, time, time_opt};
+use super::{Commit, Store, StoreError, millis, time};
 use crate::keys::PublicKey;
 use crate::trust::Role;
 use crate::wire::CaState;
@@ -67,19 +67,6 @@ pub(in crate::service) enum CaRotation {
     UnderWay,
     /// Too many that signed before have certificates that are good still.
     TooMany,
-}
-
-/// When an instance was heard last, by whichever replica.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::service) struct Heard {
-    /// Which.
-    pub(in crate::service) instance: i64,
-    /// When; `None`: never.
-    pub(in crate::service) at: Option<Timestamp>,
-    /// It said that it stops.
-    pub(in crate::service) stopped: bool,
-    /// In how many seconds it was told to speak again.
-    pub(in crate::service) next_in: i64,
 }
 
 impl Store {
@@ -268,49 +255,6 @@ impl Store {
                 "SELECT 1 FROM certificates WHERE ca = ?1 AND valid_before > ?2 LIMIT 1",
             )?;
             Ok(ask.exists([ca, millis(now)])?)
-        })
-        .await
-    }
-
-    /// When each enrolled instance of the account was heard last, as far as that is written.
-    pub(in crate::service) async fn heard(
-        &self,
-        account: i64,
-        now: Timestamp,
-    ) -> Result<Vec<Heard>, StoreError> {
-        let grace = i64::try_from(REMOVAL_GRACE.as_millis()).unwrap_or(i64::MAX);
-        self.call(move |db| {
-            let rows = db
-                .prepare_cached(
-                    "SELECT id, last_seen, stopped, next_in FROM instances
-                     WHERE account = ?1 AND identity_key IS NOT NULL
-                       AND (removal_told_at IS NULL OR removal_told_at > ?2) ORDER BY id",
-                )?
-                .query_map([account, millis(now).saturating_sub(grace)], |row| {
-                    Ok(Heard {
-                        instance: row.get("id")?,
-                        at: time_opt(row, "last_seen")?,
-                        stopped: row.get("stopped")?,
-                        next_in: row.get("next_in")?,
-                    })
-                })?
-                .collect::<db::Result<_>>()?;
-            Ok(rows)
-        })
-        .await
-    }
-
-    /// The last status of an instance that is written, as JSON.
-    pub(in crate::service) async fn written_status(
-        &self,
-        instance: i64,
-    ) -> Result<Option<String>, StoreError> {
-        self.call(move |db| {
-            let found = db
-                .prepare_cached("SELECT status FROM instances WHERE id = ?1")?
-                .query_row([instance], |row| row.get(0))
-                .optional()?;
-            Ok(found.flatten())
         })
         .await
     }

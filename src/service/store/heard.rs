@@ -1,8 +1,8 @@
 //! What replicas read of each other's words about instances.
 
-use super::db::{self, OptionalExtension as _};
+use super::db::{self, Connection, OptionalExtension as _};
 use super::reports::seen_row;
-use super::{Seen, Store, StoreError, millis, time};
+use super::{REMOVAL_GRACE, Seen, Store, StoreError, millis, time, time_opt};
 use jiff::Timestamp;
 
 /// As many are read one by one; more, by the time from which on they were heard.
@@ -39,16 +39,50 @@ impl Store {
             }
             let mut seen = Vec::with_capacity(newer.len());
             for (id, _) in newer {
-                let row = db
-                    .prepare_cached(
-                        "SELECT id, last_seen, stopped, next_in, status, device, proved FROM instances
-                         WHERE id = ?1",
-                    )?
-                    .query_row([id], seen_row)
-                    .optional()?;
-                seen.extend(row);
+                seen.extend(row_of(db, id)?);
             }
             Ok(seen)
+        })
+        .await
+    }
+
+    /// What was last heard of one instance, where `is_behind` says that there is something newer.
+    pub(in crate::service) async fn seen_one(
+        &self,
+        instance: i64,
+        is_behind: impl Fn(i64, Timestamp) -> bool + Send + 'static,
+    ) -> Result<Vec<Seen>, StoreError> {
+        self.call(move |db| {
+            let at: Option<Option<Timestamp>> = db
+                .prepare_cached("SELECT last_seen FROM instances WHERE id = ?1")?
+                .query_row([instance], |row| time_opt(row, "last_seen"))
+                .optional()?;
+            match at.flatten() {
+                Some(at) if is_behind(instance, at) => Ok(row_of(db, instance)?),
+                _ => Ok(Vec::new()),
+            }
+        })
+        .await
+    }
+
+    /// Instances of the account that an agent enrolled for, but for those that had their last word.
+    pub(in crate::service) async fn enrolled(
+        &self,
+        account: i64,
+        now: Timestamp,
+    ) -> Result<Vec<i64>, StoreError> {
+        let grace = i64::try_from(REMOVAL_GRACE.as_millis()).unwrap_or(i64::MAX);
+        self.call(move |db| {
+            Ok(db
+                .prepare_cached(
+                    "SELECT id FROM instances
+                     WHERE account = ?1 AND identity_key IS NOT NULL
+                       AND (removal_told_at IS NULL OR removal_told_at > ?2) ORDER BY id",
+                )?
+                .query_map([account, millis(now).saturating_sub(grace)], |row| {
+                    row.get(0)
+                })?
+                .collect::<db::Result<_>>()?)
         })
         .await
     }
@@ -63,4 +97,16 @@ impl Store {
         })
         .await
     }
+}
+
+/// None where it is gone.
+fn row_of(db: &Connection, instance: i64) -> db::Result<Vec<Seen>> {
+    let row = db
+        .prepare_cached(
+            "SELECT id, last_seen, stopped, next_in, status, device, proved FROM instances
+             WHERE id = ?1",
+        )?
+        .query_row([instance], seen_row)
+        .optional()?;
+    Ok(row.into_iter().collect())
 }
