@@ -1,7 +1,6 @@
 //! Who waits for which account, and the bell that wakes them.
 //!
-//! A bell carries no keys: a revision number, and a count of removals. Whoever wakes reads the
-//! list itself. Bells are made for the first that waits and dropped with the last.
+//! A bell carries no keys: a revision number. Whoever wakes reads the list itself. Bells are made for the first that waits and dropped with the last.
 
 use super::store::{Commit, Kinds, Store, Sweep};
 use std::collections::HashMap;
@@ -16,17 +15,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// How often orders are looked at when nobody answers.
 const SETTLE: Duration = Duration::from_secs(60);
 
-/// What changed about an account.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Mark {
-    /// The highest revision that was rung; 0 when none was since the bell was made.
-    pub(super) revision: u64,
-    /// Grows when an instance of the account is to be removed.
-    pub(super) removals: u64,
-}
-
 struct Bells {
-    keys: watch::Sender<Mark>,
+    keys: watch::Sender<u64>,
     reports: watch::Sender<u64>,
     access: watch::Sender<u64>,
     news: watch::Sender<News>,
@@ -105,11 +95,10 @@ impl Hub {
         if commit.access {
             bells.access.send_modify(|count| *count += 1);
         }
-        bells.keys.send_if_modified(|mark| {
-            let before = *mark;
-            mark.revision = mark.revision.max(commit.revision.unwrap_or(0));
-            mark.removals += u64::from(commit.removal);
-            *mark != before
+        bells.keys.send_if_modified(|revision| {
+            let before = *revision;
+            *revision = before.max(commit.revision.unwrap_or(0));
+            *revision != before
         });
         // Where another replica heard them.
         if commit.kinds.has(Kinds::INSTANCES) {
@@ -169,8 +158,9 @@ impl Hub {
 
 /// One that waits.
 pub(super) struct Watching {
-    /// Rings when the account's keys change.
-    pub(super) keys: watch::Receiver<Mark>,
+    /// Rings when the account's list changes: the highest revision that was rung; 0 when none was
+    /// since the bell was made.
+    pub(super) keys: watch::Receiver<u64>,
     /// Rings when one of its instances is heard.
     pub(super) reports: watch::Receiver<u64>,
     /// Rings when a token of the account may be no good any more.
@@ -205,7 +195,7 @@ mod tests {
         drop(first);
         let rung = Commit::revision(1, 5);
         hub.committed(rung);
-        assert_eq!(second.keys.borrow().revision, 5);
+        assert_eq!(*second.keys.borrow(), 5);
         assert!(second.keys.has_changed().unwrap());
         drop(second);
         assert!(hub.lock().is_empty());
@@ -219,12 +209,9 @@ mod tests {
         for revision in [5, 5, 4] {
             hub.committed(Commit::revision(1, revision));
         }
-        assert_eq!(one.keys.borrow_and_update().revision, 5);
-        hub.committed(Commit {
-            removal: true,
-            ..Commit::of(1, Kinds::INSTANCES)
-        });
-        assert!(one.keys.has_changed().unwrap());
+        assert_eq!(*one.keys.borrow_and_update(), 5);
+        hub.committed(Commit::of(1, Kinds::INSTANCES));
+        assert!(!one.keys.has_changed().unwrap());
         hub.reported(1);
         assert!(one.reports.has_changed().unwrap());
     }

@@ -6,7 +6,6 @@
 use super::super::Service;
 use super::super::auth::Agent;
 use super::super::holds::{Holder, Holds};
-use super::super::hub::Mark;
 use super::super::listen::Conn;
 use super::super::snapshots::Signed;
 use super::super::store::{AgentSession, Removal, StoreError};
@@ -83,9 +82,9 @@ async fn answer(asks: &Asks, service: &Service) -> Result<Response, ApiError> {
     let mut list = Box::pin(List::begin(service, agent)).await?;
     let mut hold = None;
     loop {
-        let mark = *watching.keys.borrow_and_update();
+        let revision = *watching.keys.borrow_and_update();
         // Each in a box: what it needs while it looks is not kept while the query is held.
-        let signed = Box::pin(list.at(service, mark)).await?;
+        let signed = Box::pin(list.at(service, revision)).await?;
         // Before the tags are compared: `*` fits every list, and would never be told.
         Box::pin(list.told(service)).await?;
         if !asks.known.has(&signed.etag) {
@@ -146,8 +145,6 @@ impl Asks {
 struct List<'a> {
     agent: &'a AgentSession,
     revision: u64,
-    /// The list's revision and the count of removals when it was last asked for a removal.
-    asked: Option<(u64, u64)>,
     removal: Option<Removal>,
 }
 
@@ -158,40 +155,26 @@ impl<'a> List<'a> {
         Ok(Self {
             agent,
             revision: head.map_or(0, |head| head.revision),
-            asked: None,
             removal: None,
         })
     }
 
-    async fn at(&mut self, service: &Service, mark: Mark) -> Result<Arc<Signed>, StoreError> {
+    /// Of this revision or a later one.
+    async fn at(&mut self, service: &Service, revision: u64) -> Result<Arc<Signed>, StoreError> {
         let (agent, now) = (self.agent, service.now());
-        self.revision = self.revision.max(mark.revision);
-        let signed = loop {
-            let signed = service
-                .snapshots
-                .of_instance(
-                    &service.store,
-                    (agent.account, agent.instance),
-                    self.revision,
-                    now,
-                )
-                .await?;
-            let at = (signed.keys.head.revision, mark.removals);
-            if self.asked == Some(at) {
-                break signed;
-            }
-            // Only after the list was read: of the revision that a removal has, the agent is to see
-            // no other list than its last word.
-            let removal = service.store.removal(agent.instance).await?;
-            self.asked = Some(at);
-            // Of one that had its last word nothing may be left.
-            if removal.is_none() || removal == self.removal {
-                break signed;
-            }
-            self.removal = removal;
-            let head = service.store.head(agent.account).await?;
-            self.revision = self.revision.max(head.map_or(0, |head| head.revision));
-        };
+        self.revision = self.revision.max(revision);
+        let signed = service
+            .snapshots
+            .of_instance(
+                &service.store,
+                (agent.account, agent.instance),
+                self.revision,
+                now,
+            )
+            .await?;
+        // Read with the list: of the revision that a removal has, the agent sees no other list than
+        // its last word.
+        self.removal = signed.keys.removals.get(&agent.instance).copied();
         let Some(removal) = self.removal else {
             return Ok(signed);
         };
@@ -288,26 +271,19 @@ mod tests {
         let session = bed.agent_session().await;
         let service = &bed.service;
         let mut list = List::begin(service, &session).await.unwrap();
-        let first = list.at(service, Mark::default()).await.unwrap();
+        let first = list.at(service, 0).await.unwrap();
         assert!(payload(&first).removed.is_none());
         // The bell has rung for a change; before the list is read the removal is there, too.
         let change = service
             .store
             .lift(session.account, list.revision + 1, service.now());
-        let mark = Mark {
-            revision: change.await.unwrap(),
-            removals: 0,
-        };
+        let rung = change.await.unwrap();
         let (store, owner) = (&service.store, Actor::server(session.account));
         let removed = store.remove_instance(owner, session.instance, (true, false), service.now());
         assert!(removed.await.unwrap());
-        let second = payload(&list.at(service, mark).await.unwrap());
+        let second = payload(&list.at(service, rung).await.unwrap());
         assert!(second.removed.is_some(), "revision {}", second.revision);
-        let third = Mark {
-            removals: 1,
-            ..mark
-        };
-        let third = payload(&list.at(service, third).await.unwrap());
+        let third = payload(&list.at(service, second.revision).await.unwrap());
         assert_eq!(
             (third.revision, third.removed),
             (second.revision, second.removed)

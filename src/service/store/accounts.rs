@@ -5,6 +5,7 @@ use super::attachments::{Attachments, attachments_of};
 use super::audit::{Act, Actor, note};
 use super::db;
 use super::db::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use super::instances::{Removal, removals_of};
 use super::krls::{Trust, krl_of, trust_of};
 use super::orders::{OrderRow, orders_of};
 use super::signers::newest;
@@ -13,6 +14,7 @@ use super::{Commit, Hash, Store, StoreError, millis, revision, time};
 use crate::trust::Krl;
 use jiff::Timestamp;
 use serde_json::json;
+use std::collections::BTreeMap;
 
 /// Where an account stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub(in crate::service) struct Keys {
     pub(in crate::service) orders: Vec<OrderRow>,
     /// Which instance has another list than the account's own.
     pub(in crate::service) attachments: Attachments,
+    /// Instances on their way out: each gets its last word and no other list.
+    pub(in crate::service) removals: BTreeMap<i64, Removal>,
     /// What instances are to trust and to refuse beside that.
     pub(in crate::service) trust: Trust,
     /// The signers that agents were told of last; `None` before the first.
@@ -210,6 +214,7 @@ fn whole(db: &Connection, account: i64) -> db::Result<Keys> {
         revoked: revoked_of(db, account)?,
         orders: orders_of(db, account)?,
         attachments: attachments_of(db, account)?,
+        removals: removals_of(db, account)?,
         trust: trust_of(db, account)?,
         signers: newest(db)?.map(|set| set.signers),
     })

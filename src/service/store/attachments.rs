@@ -15,7 +15,7 @@ use super::{Commit, Kinds, MAX_ATTACHMENTS, Store, StoreError};
 use crate::wire::KeyScope;
 use jiff::Timestamp;
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// What became of an attachment or a detachment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +56,6 @@ pub(in crate::service) enum AttachedText {
 pub(in crate::service) struct Attachments {
     /// Of each instance: key, and whether it is there.
     rows: BTreeMap<i64, BTreeMap<i64, bool>>,
-    /// Instances that are being removed: they get their last word and no other list.
-    removing: BTreeSet<i64>,
 }
 
 impl Keys {
@@ -93,7 +91,7 @@ impl Keys {
     pub(in crate::service) fn special(&self) -> Vec<i64> {
         let instances = self.attachments.rows.keys().copied();
         instances
-            .filter(|id| !self.attachments.removing.contains(id) && self.is_special(*id))
+            .filter(|id| !self.removals.contains_key(id) && self.is_special(*id))
             .collect()
     }
 }
@@ -315,18 +313,14 @@ fn has_instance(db: &Connection, account: i64, instance: i64) -> db::Result<bool
 pub(super) fn attachments_of(db: &Connection, account: i64) -> db::Result<Attachments> {
     let mut found = Attachments::default();
     let mut ask = db.prepare_cached(
-        "SELECT a.instance, a.key, a.attached, i.removal_keys IS NOT NULL
-         FROM ssh_keys k JOIN attachments a ON a.key = k.id JOIN instances i ON i.id = a.instance
-         WHERE k.account = ?1",
+        "SELECT a.instance, a.key, a.attached
+         FROM ssh_keys k JOIN attachments a ON a.key = k.id WHERE k.account = ?1",
     )?;
     let mut rows = ask.query([account])?;
     while let Some(row) = rows.next()? {
         let instance: i64 = row.get(0)?;
         let of_instance = found.rows.entry(instance).or_default();
         of_instance.insert(row.get(1)?, row.get(2)?);
-        if row.get(3)? {
-            found.removing.insert(instance);
-        }
     }
     Ok(found)
 }

@@ -12,6 +12,7 @@ use super::ssh_keys::KeyRow;
 use super::{Commit, Hash, Kinds, MAX_INSTANCES, REMOVAL_GRACE, Store, StoreError, millis, time};
 use jiff::Timestamp;
 use serde_json::json;
+use std::collections::BTreeMap;
 
 /// One instance.
 #[derive(Debug, Clone)]
@@ -259,33 +260,11 @@ impl Store {
             tx.commit()?;
             committed(Commit {
                 revision: (revision > 0).then_some(revision),
-                removal: true,
                 ..Commit::of(account, Kinds::INSTANCES | Kinds::AUDIT)
             });
             Ok(true)
         })
         .await
-    }
-
-    /// Whether, and how, this instance is being removed.
-    pub(in crate::service) async fn removal(
-        &self,
-        instance: i64,
-    ) -> Result<Option<Removal>, StoreError> {
-        let of = move |db: &Connection| {
-            let found = db
-                .prepare_cached(
-                    "SELECT removal_keys, removal_sessions, removal_told_at
-                     FROM instances WHERE id = ?1",
-                )?
-                .query_row([instance], removal)
-                .optional()?;
-            Ok(found.flatten())
-        };
-        if let Some(found) = self.readers.ask(|db| of(db).map(Some)) {
-            return Ok(found);
-        }
-        Box::pin(self.call(move |db| of(db))).await
     }
 
     /// Notes that the instance has its last snapshot; from now its session has a minute.
@@ -322,6 +301,22 @@ impl Store {
 /// Whoever was told at or before this has had its minute.
 pub(super) fn told_before(now: Timestamp) -> i64 {
     millis(now).saturating_sub(i64::try_from(REMOVAL_GRACE.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// The account's instances that are being removed, and how. Each change of it has a revision.
+pub(super) fn removals_of(db: &Connection, account: i64) -> db::Result<BTreeMap<i64, Removal>> {
+    let mut ask = db.prepare_cached(
+        "SELECT id, removal_keys, removal_sessions, removal_told_at
+         FROM instances WHERE account = ?1 AND removal_keys IS NOT NULL",
+    )?;
+    let mut rows = ask.query([account])?;
+    let mut found = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        if let Some(removal) = removal(&row)? {
+            found.insert(row.get("id")?, removal);
+        }
+    }
+    Ok(found)
 }
 
 /// Reads columns `removal_keys`, `removal_sessions` and `removal_told_at`.

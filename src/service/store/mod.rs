@@ -124,8 +124,6 @@ pub(super) struct Commit {
     pub(super) account: i64,
     /// The account's list has this revision now.
     pub(super) revision: Option<u64>,
-    /// One of its instances is being removed.
-    pub(super) removal: bool,
     /// Some token of the account may be no good any more: whoever holds a query asks again.
     pub(super) access: bool,
     /// What a console that shows the account reads anew.
@@ -140,7 +138,6 @@ impl Commit {
         Self {
             account,
             revision: None,
-            removal: false,
             access: false,
             kinds,
             revoked: 0,

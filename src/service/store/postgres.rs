@@ -26,10 +26,11 @@ pub(super) use reports::write as write_reports;
 
 /// The steps, oldest first; a step that was released is never edited. They are this engine's own:
 /// the first is what SQLite's first five make.
-pub(super) const STEPS: [&str; 3] = [
+pub(super) const STEPS: [&str; 4] = [
     include_str!("schema/postgres/0001.sql"),
     include_str!("schema/postgres/0002.sql"),
     include_str!("schema/postgres/0003.sql"),
+    include_str!("schema/postgres/0004.sql"),
 ];
 
 /// The oldest server that has all that the steps use.

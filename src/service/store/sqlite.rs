@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 const BUSY: Duration = Duration::from_secs(5);
 
 /// The steps, oldest first; a step that was released is never edited.
-pub(super) const STEPS: [&str; 7] = [
+pub(super) const STEPS: [&str; 8] = [
     include_str!("schema/0001.sql"),
     include_str!("schema/0002.sql"),
     include_str!("schema/0003.sql"),
@@ -26,6 +26,7 @@ pub(super) const STEPS: [&str; 7] = [
     include_str!("schema/0005.sql"),
     include_str!("schema/0006.sql"),
     include_str!("schema/0007.sql"),
+    include_str!("schema/0008.sql"),
 ];
 
 /// Opens or makes the database and brings its schema up to date.

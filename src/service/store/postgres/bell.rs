@@ -127,16 +127,15 @@ async fn tell(client: &Client, name: &str, commits: &[Commit]) -> Result<(), Str
     }
 }
 
-/// `NAME 7:5001:r-:63 8::-a:4`: of each commit the account, the revision, removal and access, kinds.
+/// `NAME 7:5001:-:63 8::a:4`: of each commit the account, the revision, access, kinds.
 fn write(name: &str, commits: &[Commit]) -> String {
     let mut text = name.to_owned();
     for commit in commits {
         let revision = commit.revision.map(|number| number.to_string());
         text.push_str(&format!(
-            " {}:{}:{}{}:{}",
+            " {}:{}:{}:{}",
             commit.account,
             revision.unwrap_or_default(),
-            if commit.removal { 'r' } else { '-' },
             if commit.access { 'a' } else { '-' },
             commit.kinds.bits(),
         ));
@@ -164,7 +163,6 @@ fn commit(word: &str) -> Option<Commit> {
     Some(Commit {
         account,
         revision,
-        removal: flags.contains('r'),
         access: flags.contains('a'),
         // Counted where it was done.
         revoked: 0,
@@ -181,10 +179,7 @@ mod tests {
         let commits = [
             Commit::revision(7, 5_001),
             Commit::access(8, Kinds::SESSIONS),
-            Commit {
-                removal: true,
-                ..Commit::of(i64::MAX, Kinds::ALL)
-            },
+            Commit::of(i64::MAX, Kinds::ALL),
         ];
         let notice = write("me", &commits);
         assert_eq!(read(&notice, "you"), commits);
@@ -192,7 +187,6 @@ mod tests {
         assert!(read("other 7:x:--:1 nonsense :::", "me").is_empty());
         assert_eq!(read("other 7:1:--:1:new 8", "me").len(), 1);
         let longest = [Commit {
-            removal: true,
             access: true,
             ..Commit::revision(i64::MIN, u64::MAX)
         }; MOST];
