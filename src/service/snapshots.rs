@@ -5,6 +5,8 @@
 //! of a twelve-hour grid of the account's own, whichever is later. So a list is signed again at
 //! half of its life, and any replica, before and after a restart, gives out the same bytes.
 
+mod place;
+
 use super::krls::{KrlFile, Krls};
 use super::metrics::Metrics;
 use super::signers::Signers;
@@ -15,6 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use jiff::Timestamp;
+use place::{Making, Place, Turn};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -44,12 +47,10 @@ pub(super) struct Signed {
     pub(super) turn: Timestamp,
 }
 
-type Place = Arc<tokio::sync::Mutex<Option<Arc<Signed>>>>;
-
 /// Lists by account, and by instance where it has one of its own.
 #[derive(Default)]
 struct Cache {
-    places: HashMap<(i64, Option<i64>), Place>,
+    places: HashMap<(i64, Option<i64>), Arc<Place>>,
     /// What was put in since it was last empty: never less than what is in it.
     bytes: usize,
 }
@@ -153,17 +154,18 @@ impl Snapshots {
         now: Timestamp,
     ) -> Result<Arc<Signed>, StoreError> {
         let place = self.place(account, None);
-        let mut kept = place.lock().await;
-        let fresh = kept
-            .as_ref()
-            .filter(|signed| signed.keys.head.revision >= at_least);
-        let (keys, krl) = match fresh {
-            Some(signed) if now < signed.turn => return Ok(signed.clone()),
-            Some(signed) => (signed.keys.clone(), signed.krl.clone()),
-            None => Box::pin(self.read(store, account, kept.as_deref())).await?,
+        let is_current = |signed: &Signed| signed.keys.head.revision >= at_least;
+        let will_do = |signed: &Signed| is_current(signed) && now < signed.turn;
+        let (making, before) = match place.turn(will_do).await {
+            Turn::Kept(signed) => return Ok(signed),
+            Turn::Make(making, before) => (making, before),
+        };
+        let (keys, krl) = match before {
+            Some(signed) if is_current(&signed) => (signed.keys.clone(), signed.krl.clone()),
+            before => Box::pin(self.read(store, account, before.as_deref())).await?,
         };
         let signed = self.sign(account, keys, krl, &For::Account, now);
-        Ok(self.keep(&mut kept, signed))
+        Ok(self.keep(making, signed))
     }
 
     /// The account's keys and its revocation list, as of one moment; the list is read and encoded
@@ -232,17 +234,17 @@ impl Snapshots {
             return Ok(whole);
         }
         let place = self.place(account, Some(instance));
-        let mut kept = place.lock().await;
-        let same = |own: &&Arc<Signed>| Arc::ptr_eq(&own.keys, &whole.keys) && now < own.turn;
-        if let Some(own) = kept.as_ref().filter(same) {
-            return Ok(own.clone());
-        }
+        let same = |own: &Signed| Arc::ptr_eq(&own.keys, &whole.keys) && now < own.turn;
+        let making = match place.turn(same).await {
+            Turn::Kept(own) => return Ok(own),
+            Turn::Make(making, _) => making,
+        };
         let (keys, krl) = (whole.keys.clone(), whole.krl.clone());
         let own = self.sign(account, keys, krl, &For::Instance(instance), now);
-        Ok(self.keep(&mut kept, own))
+        Ok(self.keep(making, own))
     }
 
-    fn place(&self, account: i64, instance: Option<i64>) -> Place {
+    fn place(&self, account: i64, instance: Option<i64>) -> Arc<Place> {
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         let whose = (account, instance);
         let full = cache.places.len() >= CACHED && !cache.places.contains_key(&whose);
@@ -252,11 +254,9 @@ impl Snapshots {
         cache.places.entry(whose).or_default().clone()
     }
 
-    fn keep(&self, place: &mut Option<Arc<Signed>>, signed: Signed) -> Arc<Signed> {
-        let signed = Arc::new(signed);
-        *place = Some(signed.clone());
+    fn keep(&self, making: Making<'_>, signed: Signed) -> Arc<Signed> {
         self.add_bytes(signed.body.len());
-        signed
+        making.keep(signed)
     }
 
     fn add_bytes(&self, count: usize) {
