@@ -26,6 +26,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
 const HEADERS: Duration = Duration::from_secs(10);
@@ -122,15 +123,17 @@ pub(super) async fn run(
             counted: None,
             stopping: stopping.clone(),
         };
-        connections.spawn(async move {
-            let _places = (place, one_of_crowd, counted);
-            let stream = Patient::new(stream, UNREAD);
-            match acceptor {
-                None => converse(stream, router, conn).await,
-                // In a box: a connection without TLS is not to have room for one with it.
-                Some(acceptor) => Box::pin(secured(acceptor, stream, router, conn)).await,
-            }
-        });
+        let places = (place, one_of_crowd, counted);
+        let stream = Patient::new(stream, UNREAD);
+        match acceptor {
+            None => connections.spawn(converse(stream, router, conn, places)),
+            Some(acceptor) => connections.spawn(async move {
+                // In boxes: nobody is to have room for the handshake after it.
+                if let Some(stream) = Box::pin(secured(acceptor, stream, peer)).await {
+                    Box::pin(converse(stream, router, conn, places)).await;
+                }
+            }),
+        };
     }
     drop(listener);
     stop.send_replace(true);
@@ -163,23 +166,30 @@ async fn accept(
     }
 }
 
-/// The same, once there is TLS.
-async fn secured(acceptor: TlsAcceptor, stream: Patient<TcpStream>, router: Router, conn: Conn) {
-    let peer = conn.peer;
+/// The stream with TLS, once there is. In a box, as what it is for as long as the connection lasts.
+async fn secured(
+    acceptor: TlsAcceptor,
+    stream: Patient<TcpStream>,
+    peer: SocketAddr,
+) -> Option<Box<TlsStream<Patient<TcpStream>>>> {
     match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => converse(stream, router, conn).await,
+        Ok(Ok(stream)) => return Some(Box::new(stream)),
         Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS"),
         Err(_) => tracing::debug!(%peer, "no TLS in time"),
     }
+    None
 }
 
-/// One connection, request after request.
-async fn converse(
+/// One connection, request after request; the places that it takes are given back at its end.
+///
+/// What lives as long as the connection is made before the future and captured by it: an async fn
+/// has room for its arguments, and again for what becomes of them.
+fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
     mut conn: Conn,
-) {
-    let peer = conn.peer;
+    places: impl Send,
+) -> impl Future<Output = ()> + Send {
     let of_request = conn.clone();
     let answer = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
@@ -187,21 +197,23 @@ async fn converse(
         request.extensions_mut().insert(of_request.clone());
         router.clone().oneshot(request)
     });
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADERS)
-            .serve_connection(TokioIo::new(stream), answer)
-    );
-    let ended = tokio::select! {
-        ended = &mut connection => ended,
-        () = conn.stopping() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS)
+        .serve_connection(TokioIo::new(stream), answer);
+    async move {
+        let _places = &places;
+        let ended = tokio::select! {
+            ended = &mut connection => ended,
+            () = conn.stopping() => {
+                Pin::new(&mut connection).graceful_shutdown();
+                (&mut connection).await
+            }
+        };
+        if let Err(error) = ended {
+            let peer = conn.peer;
+            tracing::debug!(%peer, %error, "connection");
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "connection");
     }
 }
 

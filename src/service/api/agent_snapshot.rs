@@ -23,6 +23,7 @@ use jiff::Timestamp;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Longest `wait`.
 const WAIT: Duration = Duration::from_secs(300);
@@ -58,22 +59,22 @@ impl Handler<Asks, Service> for Show {
     clippy::manual_async_fn,
     reason = "an async fn keeps its arguments twice while it is held"
 )]
-fn show(asks: Asks, service: Service) -> impl Future<Output = Response> + Send {
+fn show(mut asks: Asks, service: Service) -> impl Future<Output = Response> + Send {
     async move {
-        match answer(&asks, &service).await {
+        match answer(&mut asks, &service).await {
             Ok(response) => response,
             Err(error) => error.into_response(),
         }
     }
 }
 
-async fn answer(asks: &Asks, service: &Service) -> Result<Response, ApiError> {
+async fn answer(asks: &mut Asks, service: &Service) -> Result<Response, ApiError> {
     let agent = &asks.agent.session;
     let run = Box::pin(service.take_run(agent, &asks.run, &asks.asked)).await?;
+    asks.run = String::new();
 
-    let mut conn = asks.conn.clone();
-    let wait = asks.wait;
-    let mut deadline = pin!(tokio::time::sleep(wait));
+    let deadline = Instant::now() + asks.wait;
+    let mut alarm = pin!(tokio::time::sleep_until(deadline));
     let mut watching = service.hub.watch(agent.account);
     let _present = service
         .board
@@ -90,28 +91,36 @@ async fn answer(asks: &Asks, service: &Service) -> Result<Response, ApiError> {
         if !asks.known.has(&signed.etag) {
             return Ok(found(&signed, service));
         }
-        if wait.is_zero() {
+        if asks.wait.is_zero() {
             return Ok(unchanged(&signed, service));
         }
         let hold = match &mut hold {
             Some(hold) => hold,
             None => {
                 let instance = Holder::Agent(agent.instance);
-                let taken = held::take(service, instance, conn.as_ref())?;
+                let taken = held::take(service, instance, asks.conn.as_ref())?;
                 // A session that ended between the door and the watch.
                 Box::pin(service.still_agent(&asks.agent)).await?;
                 hold.insert(taken)
             }
         };
+        // An instance that has its last word is told nothing more.
+        let is_over = list.removal.is_some();
+        alarm.as_mut().reset(match is_over {
+            true => deadline,
+            false => deadline.min(turn(service, signed.turn)),
+        });
         tokio::select! {
-            // An instance that has its last word is told nothing more.
-            _ = watching.keys.changed(), if list.removal.is_none() => {}
-            () = turn(service, signed.turn), if list.removal.is_none() => {}
-            _ = watching.access.changed() => Box::pin(service.still_agent(&asks.agent)).await?,
-            () = &mut deadline => return Ok(unchanged(&signed, service)),
-            () = hold.superseded() => return Ok(unchanged(&signed, service)),
-            () = held::stopping(&mut conn) => return Ok(unchanged(&signed, service)),
+            _ = watching.keys.changed(), if !is_over => continue,
+            _ = watching.access.changed() => {
+                Box::pin(service.still_agent(&asks.agent)).await?;
+                continue;
+            }
+            () = alarm.as_mut() => if Instant::now() < deadline { continue },
+            () = hold.superseded() => {}
+            () = held::stopping(&mut asks.conn) => {}
         }
+        return Ok(unchanged(&signed, service));
     }
 }
 
@@ -195,10 +204,10 @@ impl<'a> List<'a> {
     }
 }
 
-/// Returns when the list is to be signed again.
-async fn turn(service: &Service, at: Timestamp) {
+/// When the list is to be signed again.
+fn turn(service: &Service, at: Timestamp) -> Instant {
     let left = at.duration_since(service.now());
-    tokio::time::sleep(left.try_into().unwrap_or_default()).await;
+    Instant::now() + left.try_into().unwrap_or_default()
 }
 
 fn found(signed: &Signed, service: &Service) -> Response {
