@@ -12,7 +12,7 @@
 use sshkeyd::client::install_crypto;
 use sshkeyd::keys::PublicKey;
 use sshkeyd::wire::{NewInstance, OrderOutcome, Session};
-use stage::{Daemon, Outcome, Service, begin, number, program, wait, write};
+use stage::{Daemon, Outcome, Service, begin, keygen, number, program, wait, write};
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -308,12 +308,3 @@ const OWN_LOG: &str = concat!(
     include_str!("../tests/it/support/with-dev.sh"),
     "mkdir -p /run/sshd\nmount --rbind \"$0/dev\" /dev\nexec /usr/sbin/sshd -D -f \"$0/sshd_config\"\n"
 );
-
-fn keygen(path: &Path) -> Outcome<()> {
-    let mut keygen = Command::new("ssh-keygen");
-    keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "bench", "-f"]);
-    match keygen.arg(path).status()?.success() {
-        true => Ok(()),
-        false => Err("ssh-keygen made no key".into()),
-    }
-}

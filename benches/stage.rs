@@ -230,5 +230,19 @@ pub(crate) fn create(path: &Path) -> std::io::Result<File> {
 }
 
 pub(crate) fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    create(path)?.write_all(text.as_bytes())
+    write_bytes(path, text.as_bytes())
+}
+
+pub(crate) fn write_bytes(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    create(path)?.write_all(bytes)
+}
+
+/// Makes a key pair there.
+pub(crate) fn keygen(path: &Path) -> Outcome<()> {
+    let mut keygen = Command::new("ssh-keygen");
+    keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "bench", "-f"]);
+    match keygen.arg(path).status()?.success() {
+        true => Ok(()),
+        false => Err("ssh-keygen made no key".into()),
+    }
 }
