@@ -50,7 +50,7 @@ pub(super) struct Signed {
 /// Lists by account, and by instance where it has one of its own.
 #[derive(Default)]
 struct Cache {
-    places: HashMap<(i64, Option<i64>), Arc<Place>>,
+    places: HashMap<(i64, Option<i64>), Arc<Place<Signed>>>,
     /// What was put in since it was last empty: never less than what is in it.
     bytes: usize,
 }
@@ -244,7 +244,7 @@ impl Snapshots {
         Ok(self.keep(making, own))
     }
 
-    fn place(&self, account: i64, instance: Option<i64>) -> Arc<Place> {
+    fn place(&self, account: i64, instance: Option<i64>) -> Arc<Place<Signed>> {
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         let whose = (account, instance);
         let full = cache.places.len() >= CACHED && !cache.places.contains_key(&whose);
@@ -254,7 +254,7 @@ impl Snapshots {
         cache.places.entry(whose).or_default().clone()
     }
 
-    fn keep(&self, making: Making<'_>, signed: Signed) -> Arc<Signed> {
+    fn keep(&self, making: Making<'_, Signed>, signed: Signed) -> Arc<Signed> {
         self.add_bytes(signed.body.len());
         making.keep(signed)
     }
