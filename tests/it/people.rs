@@ -196,7 +196,8 @@ fn when_a_session_was_last_used_outlives_a_stop() {
         let session = page["items"][0].clone();
         assert_eq!(session["device"]["address"], "127.0.0.1");
         assert_eq!(session["device"]["name"], "laptop");
-        session["last_seen"].as_str().unwrap().to_owned()
+        let last_seen = session["last_seen"].as_str().unwrap();
+        last_seen.parse::<jiff::Timestamp>().unwrap()
     };
     seen(&service);
     let last = seen(&service);
@@ -208,14 +209,12 @@ fn when_a_session_was_last_used_outlives_a_stop() {
 }
 
 /// What a listing by the next process begins with.
-fn rusqlite_last_seen(service: &Service) -> String {
+fn rusqlite_last_seen(service: &Service) -> jiff::Timestamp {
     let db = rusqlite::Connection::open(service.dir().join("sshkeyd.db")).unwrap();
     let millis: i64 = db
         .query_row("SELECT max(last_seen) FROM sessions", [], |row| row.get(0))
         .unwrap();
-    jiff::Timestamp::from_millisecond(millis)
-        .unwrap()
-        .to_string()
+    jiff::Timestamp::from_millisecond(millis).unwrap()
 }
 
 #[test]

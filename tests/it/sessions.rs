@@ -353,7 +353,10 @@ pub(crate) fn restarts_forget_nobody(sshd: LoggedSshd) {
     let mut mine = bed.open(&bed.mine, &[], "sleep 1001");
     bed.wait_told(&[(&bed.own, 1), (&bed.mine, 1)]);
     bed.host.kill();
-    let _between = bed.open(&bed.mine, &["-N"], "");
+    let says_in = ["-N", "-oPermitLocalCommand=yes", "-oLocalCommand=echo in"];
+    let between = bed.open(&bed.mine, &says_in, "");
+    // What sshd says while there is no socket nobody hears.
+    wait_until("the connection", || between.output().contains("in"));
     let mut stays = bed.open(&bed.stays, &[], "echo in; sleep 1002");
     wait_until("the login", || stays.output().contains("in"));
     // The socket's place is its own after it was killed, too.
